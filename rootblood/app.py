@@ -1,0 +1,161 @@
+"""The composition root: settings in, running parts out.
+
+Only here is it decided that the rows are kept by SQLAlchemy and the containers run by Docker. `open_core`
+gives the services, for one command of the CLI as for the server; `serve` puts both doors in front of them and
+runs until it is told to stop.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from rootblood.engines.base import Engine
+from rootblood.engines.docker.engine import DockerEngine
+from rootblood.errors import (
+    ConfigurationError,
+    EngineUnavailableError,
+    EnvironmentFailedError,
+    ImageMissingError,
+    StoreUnavailableError,
+)
+from rootblood.link.keys import create_link_keys, read_link_keys
+from rootblood.services.accounts import Accounts
+from rootblood.services.environments import Environments
+from rootblood.services.passwords import Passwords
+from rootblood.settings import Settings
+from rootblood.ssh.hostkeys import create_host_key, read_host_key
+from rootblood.ssh.server import SSHDoor
+from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.web.server import WebDoor
+
+_log = structlog.stdlib.get_logger(__name__)
+
+SETUP_HINT = "run: rootblood setup"
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The services both doors and the CLI stand on."""
+
+    settings: Settings
+    engine: Engine
+    accounts: Accounts
+    environments: Environments
+
+
+def build_engine(settings: Settings) -> Engine:
+    """The engine the settings name; it is not asked anything yet."""
+    return DockerEngine(settings.engine, settings.environment, settings.limits)
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Build the services on this installation's database and engine, and close them at the end.
+
+    Raises:
+        ConfigurationError: keys or schema are missing or old.
+        StoreUnavailableError: the database does not answer.
+    """
+    keys = read_link_keys(settings.keys_dir)
+    database = Database(settings)
+    try:
+        if not await schema_is_current(database):
+            raise ConfigurationError(f"the database has no schema, or an old one; {SETUP_HINT}")
+        engine = build_engine(settings)
+        passwords = Passwords(settings.passwords)
+        store = SqlAccountStore(database, settings.accounts)
+        environments = Environments(engine=engine, store=store, keys=keys, settings=settings.link)
+        try:
+            yield Core(
+                settings=settings,
+                engine=engine,
+                accounts=Accounts(store, passwords),
+                environments=environments,
+            )
+        finally:
+            await environments.close()
+            await engine.close()
+            passwords.close()
+    finally:
+        await database.close()
+
+
+async def set_up(settings: Settings) -> list[str]:
+    """Make what an installation needs and does not have yet; nothing that is there is touched.
+
+    Returns:
+        One line for each thing that was made.
+    """
+    made = []
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if create_host_key(settings.keys_dir):
+        made.append(f"host key in {settings.keys_dir}")
+    if create_link_keys(settings.keys_dir):
+        made.append(f"keys of the link in {settings.keys_dir}")
+    database = Database(settings)
+    try:
+        if not await schema_is_current(database):
+            await upgrade(database)
+            made.append("database schema")
+    finally:
+        await database.close()
+    return made
+
+
+async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> None:
+    """Run both doors until SIGTERM or SIGINT.
+
+    Args:
+        settings: this installation's.
+        on_ready: called once with `HOST:PORT` of the SSH door and the URL of the web door, when both accept.
+
+    Raises:
+        ConfigurationError: the installation is not set up, or an address is taken.
+    """
+    host_key = read_host_key(settings.keys_dir)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_core(settings) as core:
+        ssh = SSHDoor(
+            accounts=core.accounts, environments=core.environments, host_key=host_key, settings=settings.ssh
+        )
+        web = WebDoor(settings.web)
+        ssh_ready: asyncio.Future[int] = loop.create_future()
+        web_ready: asyncio.Future[str] = loop.create_future()
+        try:
+            async with asyncio.TaskGroup() as doors:
+                doors.create_task(_prepare(core.environments))
+                doors.create_task(ssh.serve(ssh_ready, stop))
+                doors.create_task(web.serve(web_ready, stop))
+                port, url = await ssh_ready, await web_ready
+                host = f"[{settings.ssh.host}]" if ":" in settings.ssh.host else settings.ssh.host
+                on_ready(f"{host}:{port}", url)
+                _log.info("ready", ssh=f"{host}:{port}", web=url)
+                await stop.wait()
+                _log.info("stopping")
+        except* OSError as group:
+            cause = next(iter(group.exceptions))
+            raise ConfigurationError(f"cannot listen: {cause}") from group
+    _log.info("stopped")
+
+
+async def _prepare(environments: Environments) -> None:
+    """Install what environments share ahead of the first login; a login without it tries again."""
+    try:
+        await environments.prepare()
+    except (
+        EngineUnavailableError,
+        ImageMissingError,
+        EnvironmentFailedError,
+        StoreUnavailableError,
+    ) as error:
+        _log.warning("prepare_failed", cause=str(error))

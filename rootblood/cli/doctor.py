@@ -1,0 +1,87 @@
+"""`rootblood doctor`: is this installation fit to serve, and if not, what is to be done."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from rootblood.app import build_engine, open_core
+from rootblood.cli.output import print_json, say
+from rootblood.engines.base import EngineInfo
+from rootblood.errors import ConfigurationError, RootBloodError
+from rootblood.link.keys import read_link_keys
+from rootblood.settings import Settings
+from rootblood.ssh.hostkeys import host_key_fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def doctor(
+    context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
+) -> None:
+    """Check keys, database, container engine and image. Exits 1 when something is wrong."""
+    settings: Settings = context.obj
+    findings = asyncio.run(examine(settings))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            say(f"{'ok  ' if finding.ok else 'FAIL'} {finding.check}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Run every check; one that fails does not keep the others from running."""
+
+    async def host_key() -> str:
+        return host_key_fingerprint(settings.keys_dir)
+
+    async def link_keys() -> str:
+        read_link_keys(settings.keys_dir)
+        return f"present in {settings.keys_dir}"
+
+    async def database() -> str:
+        async with open_core(settings) as core:
+            return f"{len(await core.accounts.list())} accounts"
+
+    async def engine_info() -> EngineInfo:
+        engine = build_engine(settings)
+        try:
+            return await engine.info()
+        finally:
+            await engine.close()
+
+    async def engine() -> str:
+        info = await engine_info()
+        return f"{info.kind} {info.version}"
+
+    async def image() -> str:
+        if not (await engine_info()).image_present:
+            raise ConfigurationError(f"{settings.environment.image} is missing; run: make image")
+        return settings.environment.image
+
+    checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+        ("host key", host_key),
+        ("link keys", link_keys),
+        ("database", database),
+        ("container engine", engine),
+        ("image", image),
+    ]
+    return [await _run(name, check) for name, check in checks]
+
+
+async def _run(name: str, check: Callable[[], Awaitable[str]]) -> Finding:
+    try:
+        return Finding(name, ok=True, detail=await check())
+    except RootBloodError as error:
+        return Finding(name, ok=False, detail=str(error))

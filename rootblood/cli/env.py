@@ -1,0 +1,79 @@
+"""`rootblood env`: the containers that run now."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from rootblood.app import open_core
+from rootblood.cli.output import print_json, print_table, say
+from rootblood.cli.user import Name
+from rootblood.domain.environments import Environment
+from rootblood.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="List, stop and remove environments.", rich_markup_mode=None)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
+) -> None:
+    """List the environments of this installation, by account."""
+    rows = asyncio.run(_list(context.obj))
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "userhash": environment.userhash,
+                    "state": environment.state,
+                    "image": environment.image,
+                    "engine_id": environment.engine_id,
+                    "created_at": environment.created_at,
+                }
+                for name, environment in rows
+            ]
+        )
+        return
+    print_table(
+        ("NAME", "STATE", "IMAGE", "CREATED", "USERHASH"),
+        [
+            (name, environment.state, environment.image, environment.created_at, environment.userhash)
+            for name, environment in rows
+        ],
+    )
+
+
+async def _list(settings: Settings) -> list[tuple[str | None, Environment]]:
+    """Each environment with the name of its account; None where the database knows no such account."""
+    async with open_core(settings) as core:
+        accounts = await core.accounts.list(include_deleted=True)
+        names = {account.userhash: account.name for account in accounts}
+        rows = [(names.get(found.userhash), found) for found in await core.environments.list()]
+    return sorted(rows, key=lambda row: (row[0] is None, row[0] or row[1].userhash))
+
+
+@app.command()
+def stop(context: typer.Context, name: Name) -> None:
+    """Stop the environment of an account, and with it every session in it."""
+    stopped = asyncio.run(_stop(context.obj, name))
+    say(f"stopped the environment of {name}" if stopped else f"the environment of {name} was not running")
+
+
+async def _stop(settings: Settings, name: str) -> bool:
+    async with open_core(settings) as core:
+        return await core.environments.stop(await core.accounts.get(name))
+
+
+@app.command()
+def remove(context: typer.Context, name: Name) -> None:
+    """Remove the container of an account; the home stays, and the next login makes a new container."""
+    if asyncio.run(_remove(context.obj, name)):
+        say(f"removed the container of {name}; the home is untouched, the next login makes a new container")
+    else:
+        say(f"there was no container of {name}; the home is untouched")
+
+
+async def _remove(settings: Settings, name: str) -> bool:
+    async with open_core(settings) as core:
+        return await core.environments.remove(await core.accounts.get(name))

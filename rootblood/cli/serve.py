@@ -1,0 +1,20 @@
+"""`rootblood serve`: run both doors in the foreground."""
+
+import asyncio
+
+import typer
+
+from rootblood import app
+from rootblood.logs import configure_logs
+from rootblood.settings import Settings
+
+
+def serve(context: typer.Context) -> None:
+    """Serve until SIGTERM or Ctrl-C. Prints `ready ssh=HOST:PORT web=URL` once both doors accept."""
+    settings: Settings = context.obj
+    configure_logs(settings.log.level, settings.log.format)
+
+    def on_ready(ssh: str, web: str) -> None:
+        print(f"ready ssh={ssh} web={web}", flush=True)  # noqa: T201 - the contract with whoever started us
+
+    asyncio.run(app.serve(settings, on_ready))

@@ -1,0 +1,192 @@
+"""`rootblood user`: accounts."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from rootblood.app import open_core
+from rootblood.cli.input import STDIN, ask_new_password, read_keys, read_password, require_terminal
+from rootblood.cli.output import note, print_json, print_table, say
+from rootblood.domain.accounts import Account, validated_name
+from rootblood.domain.keys import PublicKey
+from rootblood.errors import EngineUnavailableError, ImageMissingError, InvalidInputError, RootBloodError
+from rootblood.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Add, list, lock and delete accounts.", rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from stdin, one line.")
+]
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    name: Name,
+    *,
+    key_file: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Public keys that may log in; '-' is stdin; several times."),
+    ] = None,
+    password_stdin: PasswordStdin = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Make it an administrator.")] = False,
+) -> None:
+    """Add an account."""
+    files = key_file or []
+    if password_stdin and STDIN in files:
+        raise typer.BadParameter("--password-stdin and --key-file - cannot both have stdin")
+    validated_name(name)
+    keys = {key.blob: key for file in files for key in read_keys(file)}
+    password = read_password() if password_stdin else None
+    asyncio.run(_add(context.obj, name, keys=list(keys.values()), password=password, admin=admin))
+
+
+async def _add(
+    settings: Settings, name: str, *, keys: list[PublicKey], password: str | None, admin: bool
+) -> None:
+    async with open_core(settings) as core:
+        account = await core.accounts.create(name, password=password, keys=keys, admin=admin)
+        try:
+            await core.environments.publish([account])
+        except (EngineUnavailableError, ImageMissingError) as error:
+            note(f"{error}; the name {name} is published to the environments at its first login instead")
+    say(f"added {name}, UID {account.uid}{', an administrator' if admin else ''}")
+    if keys or password is not None:
+        say(f"log in with: ssh -p {settings.ssh.port} {name}@{settings.ssh.host}")
+    else:
+        say(f"nobody can log in to it yet; add a key with: rootblood key add {name} FILE")
+        say(f"or a password with: rootblood user passwd {name}")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    include_deleted: Annotated[bool, typer.Option("--all", help="Deleted ones too.")] = False,
+) -> None:
+    """List accounts."""
+    accounts = asyncio.run(_list(context.obj, include_deleted=include_deleted))
+    if as_json:
+        print_json([_as_json(account) for account in accounts])
+        return
+    print_table(
+        ("NAME", "UID", "STATE", "ADMIN", "PASSWORD", "CREATED"),
+        [
+            (
+                account.name,
+                account.uid,
+                account.state,
+                account.admin,
+                account.password_hash is not None,
+                account.created_at,
+            )
+            for account in accounts
+        ],
+    )
+
+
+async def _list(settings: Settings, *, include_deleted: bool) -> list[Account]:
+    async with open_core(settings) as core:
+        return await core.accounts.list(include_deleted=include_deleted)
+
+
+def _as_json(account: Account) -> dict[str, object]:
+    return {
+        "name": account.name,
+        "uid": account.uid,
+        "userhash": account.userhash,
+        "state": account.state,
+        "admin": account.admin,
+        "has_password": account.password_hash is not None,
+        "published": account.published,
+        "created_at": account.created_at,
+    }
+
+
+@app.command()
+def lock(context: typer.Context, name: Name) -> None:
+    """Let nobody log in to an account until it is unlocked."""
+    asyncio.run(_lock(context.obj, name))
+    say(f"locked {name}; sessions already open go on until: rootblood env stop {name}")
+
+
+async def _lock(settings: Settings, name: str) -> None:
+    async with open_core(settings) as core:
+        await core.accounts.lock(name)
+
+
+@app.command()
+def unlock(context: typer.Context, name: Name) -> None:
+    """Let an account log in again."""
+    asyncio.run(_unlock(context.obj, name))
+    say(f"unlocked {name}")
+
+
+async def _unlock(settings: Settings, name: str) -> None:
+    async with open_core(settings) as core:
+        await core.accounts.unlock(name)
+
+
+@app.command()
+def passwd(
+    context: typer.Context,
+    name: Name,
+    *,
+    password_stdin: PasswordStdin = False,
+    none: Annotated[bool, typer.Option("--none", help="Accept no password, only keys.")] = False,
+) -> None:
+    """Set the password of an account; asks for it on a terminal."""
+    if password_stdin and none:
+        raise typer.BadParameter("--password-stdin and --none exclude each other")
+    validated_name(name)
+    password = None
+    if not none:
+        password = read_password() if password_stdin else ask_new_password(name)
+    asyncio.run(_passwd(context.obj, name, password))
+    say(f"{name} has {'no password any more, only keys' if none else 'a new password'}")
+
+
+async def _passwd(settings: Settings, name: str, password: str | None) -> None:
+    async with open_core(settings) as core:
+        await core.accounts.set_password(name, password)
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    name: Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete an account, its environment and its home; the name and the UID are never given again."""
+    validated_name(name)
+    if not yes:
+        _confirm_deletion(name)
+    asyncio.run(_delete(context.obj, name))
+    say(f"deleted {name}: environment, home and keys are gone; the name and the UID stay reserved")
+
+
+def _confirm_deletion(name: str) -> None:
+    require_terminal("without a terminal give --yes")
+    say(f"This deletes the environment of {name}, the home with all files in it, and the keys.")
+    say("It cannot be undone. The name and the UID stay reserved and are never given to anybody else.")
+    if typer.prompt("Type the name of the account to delete it") != name:
+        raise InvalidInputError(f"that is not {name}; nothing was deleted")
+
+
+async def _delete(settings: Settings, name: str) -> None:
+    async with open_core(settings) as core:
+        # Locked first, so that no login makes the environment anew meanwhile; deleted last, so that the
+        # same command can be given again when the engine fails in between.
+        account = await core.accounts.get(name)
+        await core.accounts.lock(name)
+        try:
+            await core.environments.purge(account)
+        except RootBloodError as error:
+            raise type(error)(
+                f"{error}; {name} is locked but not deleted: give the same command again"
+            ) from error
+        await core.accounts.delete(name)

@@ -1,0 +1,1 @@
+"""Pure values: what accounts, keys and environments are. No I/O happens here."""

@@ -1,0 +1,87 @@
+"""What an environment is, and what its parts are called.
+
+An environment is an account's container, its home volume, and the shared volume at /global. The names below
+are built from the userhash or from the installation's instance label, never from what a user typed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from rootblood.domain.accounts import Account
+
+
+class EnvironmentState(StrEnum):
+    """What the engine says of an environment's container."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    BROKEN = "broken"
+    """In a state nothing can be done with but to remove it."""
+
+
+class EnsureStep(StrEnum):
+    """What `Engine.ensure` is about to do; told only where it takes time."""
+
+    CREATE = "creating"
+    START = "starting"
+    RESUME = "resuming"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an environment must know of an account: who the processes in it are."""
+
+    name: str
+    userhash: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, account: Account) -> "Identity":
+        """The identity of `account`."""
+        return cls(name=account.name, userhash=account.userhash, uid=account.uid, gid=account.gid)
+
+    @property
+    def home(self) -> str:
+        """Path of the home inside the environment."""
+        return f"/home/{self.userhash}"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An environment as the engine sees it now."""
+
+    userhash: str
+    state: EnvironmentState
+    engine_id: str
+    """The engine's own name of the container; changes when the environment is made anew."""
+
+    image: str
+    created_at: datetime
+
+
+def container_name(userhash: str) -> str:
+    """Name of an account's container."""
+    return f"rb_{userhash}"
+
+
+def home_volume_name(userhash: str) -> str:
+    """Name of the volume that holds an account's home."""
+    return f"home_{userhash}"
+
+
+def network_name(instance: str) -> str:
+    """Name of the bridge all environments of an installation are on."""
+    return f"rb_{instance}"
+
+
+def shared_volume_name(instance: str) -> str:
+    """Name of the volume mounted at /global."""
+    return f"rb_{instance}_global"
+
+
+def system_volume_name(instance: str) -> str:
+    """Name of the volume mounted read-only at /etc/rootblood: account names and the keys of the link."""
+    return f"rb_{instance}_system"

@@ -1,0 +1,1 @@
+"""Docker Engine behind the Engine Protocol; the only importer of docker."""

@@ -1,0 +1,332 @@
+"""The Engine Protocol on Docker Engine.
+
+A container's name is the account's, so Docker's own refusal of a second container of that name is what keeps
+many tasks and servers at one container an account: whoever loses the race finds the winner's.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import docker
+import structlog
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from rootblood.domain.environments import (
+    EnsureStep,
+    Environment,
+    EnvironmentState,
+    Identity,
+    container_name,
+    home_volume_name,
+    network_name,
+    shared_volume_name,
+    system_volume_name,
+)
+from rootblood.engines.base import EngineInfo, StreamProtocol
+from rootblood.engines.docker.client import DockerClient
+from rootblood.engines.docker.container import (
+    INSTANCE_LABEL,
+    SPEC_LABEL,
+    USERHASH_LABEL,
+    Arguments,
+    environment_arguments,
+    install_arguments,
+)
+from rootblood.engines.docker.stream import DemultiplexingProtocol, take_socket
+from rootblood.errors import EnvironmentFailedError, ImageMissingError
+from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_CONFLICT = 409
+_ENSURE_ATTEMPTS = 8
+_ENSURE_PAUSE_S = 0.1
+_STOP_TIMEOUT_S = 10
+
+_STATES = {
+    "running": EnvironmentState.RUNNING,
+    "paused": EnvironmentState.PAUSED,
+    "created": EnvironmentState.STOPPED,
+    "exited": EnvironmentState.STOPPED,
+}
+
+
+class DockerEngine:
+    """Runs environments as containers of one Docker Engine.
+
+    Args:
+        engine: where Docker is, and the instance label that keeps installations apart.
+        environment: image and hardening of every environment.
+        limits: what one environment may use.
+    """
+
+    def __init__(
+        self, engine: EngineSettings, environment: EnvironmentSettings, limits: LimitsSettings
+    ) -> None:
+        self._instance = engine.instance
+        self._environment = environment
+        self._limits = limits
+        self._docker = DockerClient(engine)
+
+    async def info(self) -> EngineInfo:
+        """Ask Docker for its version and for the image."""
+
+        def ask(api: docker.APIClient) -> EngineInfo:
+            try:
+                api.inspect_image(self._environment.image)  # type: ignore[no-untyped-call]
+                present = True
+            except ImageNotFound:
+                present = False
+            return EngineInfo(kind="docker", version=str(api.version()["Version"]), image_present=present)
+
+        return await self._docker.call(ask)
+
+    async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
+        """Make the network and the shared volumes, and hand files and names to the image's helper."""
+        document = {
+            "files": dict(files),
+            "accounts": [
+                {
+                    "name": identity.name,
+                    "uid": identity.uid,
+                    "gid": identity.gid,
+                    "home": identity.home,
+                    "shell": "/bin/bash",
+                }
+                for identity in identities
+            ],
+        }
+        await self._docker.call(self._make_shared)
+        await self._docker.call(partial(self._run_helper, document=json.dumps(document).encode()))
+
+    async def ensure(
+        self, identity: Identity, *, on_step: Callable[[EnsureStep], None] | None = None
+    ) -> Environment:
+        """Bring the account's container to run, from whatever state it is in."""
+
+        def tell(step: EnsureStep) -> None:
+            if on_step is not None:
+                on_step(step)
+
+        started = False
+        for attempt in range(_ENSURE_ATTEMPTS):
+            found = await self._docker.call(partial(self._inspect, userhash=identity.userhash))
+            if found is None:
+                tell(EnsureStep.CREATE)
+                made = await self._docker.call(partial(self._create, identity=identity))
+                if made is not None:
+                    started = await self._docker.call(partial(self._start, container_id=made))
+                continue
+            environment = _environment_of(found)
+            match environment.state:
+                case EnvironmentState.RUNNING:
+                    return environment
+                case EnvironmentState.PAUSED:
+                    tell(EnsureStep.RESUME)
+                    await self._docker.call(partial(self._unpause, userhash=identity.userhash))
+                case EnvironmentState.STOPPED if await self._is_current(found, identity):
+                    if started:
+                        _log.error(
+                            "environment_stops_at_start", userhash=identity.userhash, state=found["State"]
+                        )
+                        raise EnvironmentFailedError(
+                            "your environment stops right after its start; ask your administrator"
+                        )
+                    tell(EnsureStep.START)
+                    started = await self._docker.call(partial(self._start, container_id=found["Id"]))
+                case _:
+                    _log.info(
+                        "environment_replaced", userhash=identity.userhash, state=found["State"]["Status"]
+                    )
+                    await self.remove(identity.userhash)
+                    await asyncio.sleep(_ENSURE_PAUSE_S * attempt)
+        _log.error("environment_unsettled", userhash=identity.userhash, attempts=_ENSURE_ATTEMPTS)
+        raise EnvironmentFailedError("your environment could not be started; ask your administrator")
+
+    async def stop(self, userhash: str) -> bool:
+        """Stop the container: TERM, then KILL after ten seconds."""
+
+        def stop(api: docker.APIClient) -> bool:
+            found = self._inspect(api, userhash)
+            if found is None or not found["State"]["Running"]:
+                return False
+            if found["State"]["Paused"]:
+                self._unpause(api, userhash)
+            api.stop(container_name(userhash), timeout=_STOP_TIMEOUT_S)
+            return True
+
+        return await self._docker.call(stop)
+
+    async def remove(self, userhash: str) -> bool:
+        """Remove the container, running or not."""
+        return await self._docker.call(partial(self._remove, container=container_name(userhash)))
+
+    async def purge_home(self, userhash: str) -> bool:
+        """Delete the home volume."""
+
+        def purge(api: docker.APIClient) -> bool:
+            try:
+                api.remove_volume(home_volume_name(userhash))
+            except NotFound:
+                return False
+            return True
+
+        return await self._docker.call(purge)
+
+    async def list(self) -> list[Environment]:
+        """All containers with this installation's label and a userhash."""
+
+        def ask(api: docker.APIClient) -> list[Environment]:
+            labels = [f"{INSTANCE_LABEL}={self._instance}", USERHASH_LABEL]
+            names = [row["Names"][0] for row in api.containers(all=True, filters={"label": labels})]
+            found = (_inspect_container(api, name.removeprefix("/")) for name in names)
+            return [_environment_of(details) for details in found if details is not None]
+
+        return await self._docker.call(ask)
+
+    async def open_stream(
+        self,
+        environment: Environment,
+        argv: Sequence[str],
+        protocol_factory: Callable[[], StreamProtocol],
+    ) -> tuple[asyncio.Transport, StreamProtocol]:
+        """Run `argv` by a container exec and adopt its socket."""
+
+        def start(api: docker.APIClient) -> Any:
+            execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
+            return take_socket(api.exec_start(execution["Id"], socket=True))
+
+        log = _log.bind(userhash=environment.userhash)
+        sock, already_read = await self._docker.call(start)
+        inner = protocol_factory()
+        outer = DemultiplexingProtocol(
+            inner, lambda line: log.info("stream_stderr", text=line.decode(errors="replace").rstrip())
+        )
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: outer, sock=sock)
+        if already_read:
+            outer.data_received(already_read)
+        return transport, inner
+
+    async def close(self) -> None:
+        """End the thread pool."""
+        self._docker.close()
+
+    def _make_shared(self, api: docker.APIClient) -> None:
+        name = network_name(self._instance)
+        if not api.networks(names=[f"^{name}$"]):
+            try:
+                api.create_network(
+                    name,
+                    driver="bridge",
+                    check_duplicate=True,
+                    options={
+                        "com.docker.network.bridge.enable_icc": "true" if self._environment.icc else "false"
+                    },
+                    labels={INSTANCE_LABEL: self._instance},
+                )
+            except APIError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+        for volume in (shared_volume_name(self._instance), system_volume_name(self._instance)):
+            api.create_volume(volume, labels={INSTANCE_LABEL: self._instance})
+
+    def _run_helper(self, api: docker.APIClient, document: bytes) -> None:
+        created = api.create_container(
+            **install_arguments(api, instance=self._instance, image=self._environment.image)
+        )
+        try:
+            stream = api.attach_socket(created["Id"], params={"stdin": 1, "stream": 1})
+            api.start(created["Id"])
+            sock, _ = take_socket(stream)
+            with sock:
+                sock.settimeout(api.timeout)
+                sock.sendall(document)
+            status = api.wait(created["Id"])["StatusCode"]
+            if status != 0:
+                cause = api.logs(created["Id"]).decode(errors="replace").strip()
+                _log.error("install_failed", status=status, cause=cause)
+                raise EnvironmentFailedError(
+                    "what environments share could not be set up; see the server's log"
+                )
+        finally:
+            api.remove_container(created["Id"], force=True)
+
+    def _inspect(self, api: docker.APIClient, userhash: str) -> dict[str, Any] | None:
+        return _inspect_container(api, container_name(userhash))
+
+    def _create(self, api: docker.APIClient, identity: Identity) -> str | None:
+        """Make the container and return its ID; None when somebody else made it meanwhile."""
+        labels = {INSTANCE_LABEL: self._instance, USERHASH_LABEL: identity.userhash}
+        api.create_volume(home_volume_name(identity.userhash), labels=labels)
+        try:
+            return str(api.create_container(**self._arguments(api, identity))["Id"])
+        except APIError as error:
+            if error.status_code != _CONFLICT:
+                raise
+        return None
+
+    def _start(self, api: docker.APIClient, container_id: str) -> bool:
+        """Start this very container; False when that has to begin anew, as it is being or was removed."""
+        try:
+            api.start(container_id)
+        except ImageNotFound as error:
+            raise ImageMissingError("the image of the environments is missing") from error
+        except NotFound as error:  # the container, or what it is attached to
+            _log.warning("environment_start_failed", container=container_id, cause=str(error))
+            self._make_shared(api)
+            self._remove(api, container_id)
+            return False
+        except APIError as error:
+            if error.status_code != _CONFLICT:  # marked for removal
+                raise
+            return False
+        return True
+
+    def _remove(self, api: docker.APIClient, container: str) -> bool:
+        try:
+            api.remove_container(container, force=True)
+        except NotFound:
+            return False
+        except APIError as error:
+            if error.status_code != _CONFLICT:  # somebody else is removing it
+                raise
+        return True
+
+    def _unpause(self, api: docker.APIClient, userhash: str) -> None:
+        try:
+            api.unpause(container_name(userhash))
+        except APIError as error:
+            _log.info("environment_resumed_already", userhash=userhash, cause=str(error))
+
+    async def _is_current(self, found: dict[str, Any], identity: Identity) -> bool:
+        wanted = await self._docker.call(lambda api: self._arguments(api, identity))
+        return bool(found["Config"]["Labels"].get(SPEC_LABEL) == wanted["labels"][SPEC_LABEL])
+
+    def _arguments(self, api: docker.APIClient, identity: Identity) -> Arguments:
+        return environment_arguments(
+            api, identity, instance=self._instance, settings=self._environment, limits=self._limits
+        )
+
+
+def _inspect_container(api: docker.APIClient, name: str) -> dict[str, Any] | None:
+    try:
+        details: dict[str, Any] = api.inspect_container(name)
+    except NotFound:
+        return None
+    return details
+
+
+def _environment_of(details: dict[str, Any]) -> Environment:
+    created: str = details["Created"]
+    return Environment(
+        userhash=details["Config"]["Labels"][USERHASH_LABEL],
+        state=_STATES.get(details["State"]["Status"], EnvironmentState.BROKEN),
+        engine_id=details["Id"],
+        image=details["Config"]["Image"],
+        created_at=datetime.fromisoformat(created[:19] + "+00:00"),  # Docker gives nanoseconds, in UTC
+    )

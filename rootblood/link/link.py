@@ -1,0 +1,166 @@
+"""One inner SSH connection into a running environment.
+
+The engine opens one stream into the environment, to `sshd -i` running there as the account's own UID, and
+asyncssh speaks SSH over it as a client. Channels of the outer connection are opened on the inner one, so that
+terminals, signals, exit statuses and subsystems are OpenSSH's and not imitations.
+
+Everything that comes up a link is hostile input: the account's own processes can ptrace that sshd. The inner
+connection accepts no channel that the peer opens.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import asyncssh
+import structlog
+from typing_extensions import override
+
+from rootblood.domain.environments import Environment, Identity
+from rootblood.engines.base import Engine
+from rootblood.errors import EnvironmentFailedError
+from rootblood.link.keys import LinkKeys
+from rootblood.settings import LinkSettings
+
+_log = structlog.stdlib.get_logger(__name__)
+
+ENTER_PROGRAM = "/usr/lib/rootblood/enter"
+
+SessionType = TypeVar("SessionType", bound="asyncssh.SSHClientSession[bytes]")
+
+
+@dataclass(frozen=True, slots=True)
+class Pty:
+    """A terminal to ask for: RFC 4254 section 6.2."""
+
+    term: str
+    size: tuple[int, int, int, int]
+    """Columns, rows, width and height in pixels."""
+
+    modes: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRequest:
+    """What a session channel is to run: a command, a subsystem, or, with neither, the account's shell."""
+
+    command: bytes | None = None
+    """Handed to the account's shell byte for byte."""
+
+    subsystem: str | None = None
+    pty: Pty | None = None
+    env: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+class _EngineTunnel:
+    """What asyncssh calls a tunnel: connects its protocol over the engine's stream, with no pump between."""
+
+    def __init__(self, engine: Engine, environment: Environment) -> None:
+        self._engine = engine
+        self._environment = environment
+
+    async def create_connection(
+        self, session_factory: Callable[[], Any], _host: str, _port: int
+    ) -> tuple[asyncio.Transport, Any]:
+        return await self._engine.open_stream(self._environment, [ENTER_PROGRAM], session_factory)
+
+    def close(self) -> None:
+        """The connection closes its own transport."""
+
+    async def wait_closed(self) -> None:
+        """As `close`."""
+
+
+class _LinkClient(asyncssh.SSHClient):
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+class Link:
+    """An open inner connection."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, lost: asyncio.Event) -> None:
+        self._connection = connection
+        self._lost = lost
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a channel can still be opened."""
+        return not self._lost.is_set()
+
+    async def open_session(
+        self, session_factory: Callable[[], SessionType], request: SessionRequest
+    ) -> tuple["asyncssh.SSHClientChannel[bytes]", SessionType]:
+        """Open a session channel and start what `request` says.
+
+        Raises:
+            EnvironmentFailedError: the environment's sshd refuses, or the link is gone.
+        """
+        pty = request.pty
+        try:
+            channel, session = await self._connection.create_session(
+                session_factory,
+                # asyncssh puts bytes on the wire as they are; its annotation only knows text.
+                cast("str | None", request.command),
+                subsystem=request.subsystem,
+                env=dict[bytes | str, bytes | str](request.env.items()),
+                request_pty="force" if pty else False,
+                term_type=pty.term if pty else None,
+                term_size=pty.size if pty else (0, 0, 0, 0),
+                term_modes=dict(pty.modes) if pty else {},
+                encoding=None,
+            )
+        except (asyncssh.Error, OSError) as error:
+            _log.warning("link_refused_session", cause=str(error))
+            raise EnvironmentFailedError("your environment did not accept the session; try again") from error
+        return channel, cast("SessionType", session)
+
+    async def wait_lost(self) -> None:
+        """Return when the link is closed, by either end."""
+        await self._lost.wait()
+
+    async def close(self) -> None:
+        """Close the link and what still runs on its channels."""
+        self._connection.close()
+        await self._connection.wait_closed()
+
+
+async def open_link(
+    engine: Engine, environment: Environment, identity: Identity, *, keys: LinkKeys, settings: LinkSettings
+) -> Link:
+    """Open a link into a running environment.
+
+    Raises:
+        EnvironmentFailedError: its sshd does not answer in time, or as it should.
+        EngineUnavailableError: as `Engine.open_stream`.
+    """
+    client = _LinkClient()
+    try:
+        async with asyncio.timeout(settings.open_timeout_s):
+            connection = await asyncssh.connect(
+                "environment",
+                tunnel=cast("str", _EngineTunnel(engine, environment)),  # any object with create_connection
+                client_factory=lambda: client,
+                username=identity.name,
+                client_keys=[keys.client],
+                known_hosts=([keys.host.convert_to_public()], [], []),
+                server_host_key_algs=["ssh-ed25519"],
+                kex_algs=["curve25519-sha256"],
+                encryption_algs=["aes128-gcm@openssh.com"],
+                compression_algs=None,
+                preferred_auth=["publickey"],
+                agent_path=None,
+                config=None,
+            )
+    except TimeoutError as error:
+        _log.warning("link_timed_out", userhash=identity.userhash, timeout_s=settings.open_timeout_s)
+        raise EnvironmentFailedError("your environment does not answer; try again in a moment") from error
+    except (asyncssh.Error, OSError) as error:
+        _log.warning("link_failed", userhash=identity.userhash, cause=str(error))
+        raise EnvironmentFailedError("your environment cannot be entered; ask your administrator") from error
+    return Link(connection, client.lost)

@@ -1,0 +1,168 @@
+"""What is done with accounts: by an operator at the command line, and by the doors at each login.
+
+The operator gets reasons: which rule a name breaks, which key is not there. A door gets the account or None,
+and None tells nothing: unknown, locked, deleted and wrong are one answer after the same work. When the
+database does not answer, `StoreUnavailableError` passes through, and the doors refuse the login.
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+from rootblood.domain.accounts import (
+    Account,
+    AccountState,
+    is_account_name,
+    is_reserved,
+    new_userhash,
+    validated_name,
+)
+from rootblood.domain.keys import AccountKey, PublicKey
+from rootblood.errors import InvalidInputError, LimitReachedError, NotFoundError, StoreUnavailableError
+from rootblood.services.passwords import Passwords
+from rootblood.stores.base import AccountStore
+
+_FINGERPRINT_PREFIX = "SHA256:"
+
+_NOBODY = "0" * 32
+"""A userhash that no account has: what is asked for in place of an account that is not there."""
+
+
+class Accounts:
+    """The use cases around accounts and their keys."""
+
+    def __init__(self, store: AccountStore, passwords: Passwords) -> None:
+        """Take where accounts are kept, and what hashes their passwords."""
+        self._store = store
+        self._passwords = passwords
+
+    async def create(
+        self, name: str, *, password: str | None = None, keys: Sequence[PublicKey] = (), admin: bool = False
+    ) -> Account:
+        """Make an account. Without password and keys nobody can log in to it yet.
+
+        Raises:
+            InvalidInputError: the name or the password cannot be one, or the system keeps the name.
+            ConflictError: the name is or was in use, or a key is given twice.
+            LimitReachedError: all UIDs are given, or too many passwords are being hashed.
+        """
+        if is_reserved(validated_name(name)):
+            raise InvalidInputError(f"the name {name} is kept for the system")
+        password_hash = None if password is None else await self._passwords.hash(password)
+        return await self._store.add(
+            name=name, userhash=new_userhash(), admin=admin, password_hash=password_hash, keys=keys
+        )
+
+    async def get(self, name: str) -> Account:
+        """The account of that name, locked or not. Raises `NotFoundError` when there is none."""
+        account = await self._store.by_name(name) if is_account_name(name) else None
+        if account is None:
+            raise NotFoundError(f"there is no account {name[:64]!r}")
+        return account
+
+    async def lock(self, name: str) -> None:
+        """Let nobody log in to it until `unlock`; sessions already open are not touched."""
+        await self._store.set_state((await self.get(name)).userhash, AccountState.LOCKED)
+
+    async def unlock(self, name: str) -> None:
+        """Take back `lock`."""
+        await self._store.set_state((await self.get(name)).userhash, AccountState.ACTIVE)
+
+    async def delete(self, name: str) -> None:
+        """Forget keys and password for good; name and UID are never given again."""
+        await self._store.delete((await self.get(name)).userhash)
+
+    async def set_password(self, name: str, password: str | None) -> None:
+        """Set the password; None means that none is accepted.
+
+        Raises:
+            InvalidInputError: it cannot be a password.
+            NotFoundError: there is no such account.
+        """
+        account = await self.get(name)
+        password_hash = None if password is None else await self._passwords.hash(password)
+        await self._store.set_password_hash(account.userhash, password_hash)
+
+    async def keys(self, name: str) -> Sequence[AccountKey]:
+        """The account's keys, oldest first."""
+        return await self._store.keys((await self.get(name)).userhash)
+
+    async def add_key(self, name: str, key: PublicKey) -> AccountKey:
+        """Let `key` log in. Raises `ConflictError` when it may already."""
+        return await self._store.add_key((await self.get(name)).userhash, key)
+
+    async def delete_key(self, name: str, fingerprint: str) -> PublicKey:
+        """Delete one key and return it.
+
+        Args:
+            name: the account's.
+            fingerprint: `SHA256:...`, or as much of its beginning as no other key of the account shares;
+                `SHA256:` itself may be left out.
+
+        Raises:
+            NotFoundError: no such account or key.
+            InvalidInputError: several keys begin like that.
+        """
+        account = await self.get(name)
+        wanted = _FINGERPRINT_PREFIX + fingerprint.removeprefix(_FINGERPRINT_PREFIX)
+        if wanted == _FINGERPRINT_PREFIX:
+            raise InvalidInputError("a fingerprint looks like SHA256:..., see `rootblood key list`")
+        found = [
+            entry.key
+            for entry in await self._store.keys(account.userhash)
+            if entry.key.fingerprint.startswith(wanted)
+        ]
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"{len(found)} keys of {name} begin like that: give more of the fingerprint"
+            )
+        if not found or not await self._store.delete_key(account.userhash, found[0].fingerprint):
+            raise NotFoundError(f"{name} has no such key")
+        return found[0]
+
+    async def active(self, name: str) -> Account | None:
+        """The account of that name if it may log in now."""
+        account = await self._store.by_name(name) if is_account_name(name) else None
+        return account if account is not None and account.state is AccountState.ACTIVE else None
+
+    async def authenticate_password(self, name: str, password: str) -> Account | None:
+        """The account if it may log in and this is its password; hashes that anew when parameters changed.
+
+        Raises:
+            LimitReachedError: too many checks wait already.
+        """
+        if not is_account_name(name):
+            return None
+        account = await self._store.by_name(name)
+        password_hash = account.password_hash if account is not None else None
+        matches = await self._passwords.verify(password_hash, password)
+        if account is None or account.state is not AccountState.ACTIVE or not matches:
+            return None
+        await self._refresh(account, password)
+        return account
+
+    async def authenticate_key(self, name: str, blob: bytes) -> Account | None:
+        """The account if it may log in and has this key (RFC 4253 wire form).
+
+        The caller has yet to see a signature by it: until then this says only that the key would do.
+        """
+        if not is_account_name(name):
+            return None
+        account = await self._store.by_name(name)
+        has_key = await self._store.has_key(account.userhash if account is not None else _NOBODY, blob)
+        if account is None or account.state is not AccountState.ACTIVE or not has_key:
+            return None
+        return account
+
+    async def list(self, *, include_deleted: bool = False) -> list[Account]:
+        """All accounts, by name."""
+        return await self._store.list(include_deleted=include_deleted)
+
+    async def _refresh(self, account: Account, password: str) -> None:
+        """Hash a password that was right with today's parameters, if its hash was made with others."""
+        old = account.password_hash
+        if old is None or not self._passwords.needs_rehash(old):
+            return
+        # Not worth a refused login; the next one tries again. An older, shorter minimum counts here too.
+        with contextlib.suppress(InvalidInputError, LimitReachedError, NotFoundError, StoreUnavailableError):
+            new = await self._passwords.hash(password)
+            await self._store.refresh_password_hash(account.userhash, old=old, new=new)

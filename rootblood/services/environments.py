@@ -1,0 +1,117 @@
+"""From an account to a link into its running environment: what both doors do after authentication.
+
+The way there heals as it goes: what all environments share is installed at the first need, an account's name
+is published before its environment is made, the environment is found, made, started or resumed, and a link
+that died is replaced. Nothing here knows Docker.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from rootblood.domain.accounts import Account
+from rootblood.domain.environments import EnsureStep, Environment, Identity
+from rootblood.engines.base import Engine
+from rootblood.errors import EnvironmentFailedError
+from rootblood.link.keys import LinkKeys
+from rootblood.link.link import Link, open_link
+from rootblood.link.pool import LinkPool
+from rootblood.settings import LinkSettings
+from rootblood.stores.base import AccountStore
+
+_log = structlog.stdlib.get_logger(__name__)
+
+StepListener = Callable[[EnsureStep], None]
+
+
+class Environments:
+    """Environments of accounts, and the way into them."""
+
+    def __init__(
+        self, *, engine: Engine, store: AccountStore, keys: LinkKeys, settings: LinkSettings
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._keys = keys
+        self._settings = settings
+        self._pool = LinkPool(settings.idle_grace_s)
+        self._installing = asyncio.Lock()
+        self._installed = False
+        self._published: set[str] = set()
+
+    async def prepare(self) -> None:
+        """Install what all environments share, once in the life of this process.
+
+        Raises:
+            EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it is tried again at the next
+                need.
+        """
+        async with self._installing:
+            if not self._installed:
+                await self._publish(await self._store.list(include_deleted=True))
+                self._installed = True
+
+    async def publish(self, accounts: Sequence[Account]) -> None:
+        """Let environments resolve these accounts' names, and give each its /global directory."""
+        async with self._installing:
+            await self._publish(accounts)
+
+    @asynccontextmanager
+    async def link(self, account: Account, *, on_step: StepListener | None = None) -> AsyncIterator[Link]:
+        """Lend a link into the account's environment, which runs from then on.
+
+        Args:
+            account: whose environment.
+            on_step: called before each step that takes time, for a line of progress.
+
+        Raises:
+            EngineUnavailableError, ImageMissingError, EnvironmentFailedError: there is no way in.
+            StoreUnavailableError: the name could not be published.
+        """
+        async with self._pool.link(account.userhash, lambda: self._enter(account, on_step)) as link:
+            yield link
+
+    async def stop(self, account: Account) -> bool:
+        """Stop the account's environment; False when it was not running. Its home stays."""
+        return await self._engine.stop(account.userhash)
+
+    async def remove(self, account: Account) -> bool:
+        """Remove the account's container; False when there was none. Its home stays."""
+        return await self._engine.remove(account.userhash)
+
+    async def purge(self, account: Account) -> None:
+        """Remove the account's container, and its home with all that is in it."""
+        await self._engine.remove(account.userhash)
+        await self._engine.purge_home(account.userhash)
+
+    async def list(self) -> list[Environment]:
+        """All environments of this installation."""
+        return await self._engine.list()
+
+    async def close(self) -> None:
+        """Close all links. Environments keep running."""
+        await self._pool.close()
+
+    async def _enter(self, account: Account, on_step: StepListener | None) -> Link:
+        await self.prepare()
+        if not account.published and account.userhash not in self._published:
+            await self.publish([account])
+        identity = Identity.of(account)
+        environment = await self._engine.ensure(identity, on_step=on_step)
+        try:
+            return await self._open_link(environment, identity)
+        except EnvironmentFailedError:
+            # Somebody else may have stopped it since: once more, and then it is the user's to know.
+            _log.info("link_retried", userhash=account.userhash)
+            environment = await self._engine.ensure(identity, on_step=on_step)
+            return await self._open_link(environment, identity)
+
+    async def _open_link(self, environment: Environment, identity: Identity) -> Link:
+        return await open_link(self._engine, environment, identity, keys=self._keys, settings=self._settings)
+
+    async def _publish(self, accounts: Sequence[Account]) -> None:
+        await self._engine.install(self._keys.files, [Identity.of(account) for account in accounts])
+        await self._store.mark_published([account.userhash for account in accounts])
+        self._published.update(account.userhash for account in accounts)

@@ -1,0 +1,266 @@
+"""What an installation may choose: typed, frozen groups, read once and passed in, never global.
+
+Sources, the later winning: the defaults below, `rootblood.toml` (or the file that `ROOTBLOOD_CONFIG` or
+`--config` names), then the process environment as `ROOTBLOOD_<GROUP>__<FIELD>`, for example
+`ROOTBLOOD_SSH__PORT=2200`. An unknown key is an error: a misspelt limit must not pass for a limit.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from rootblood.errors import ConfigurationError
+
+DEFAULT_CONFIG_FILE = Path("rootblood.toml")
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(_Group):
+    """Where the rows are kept."""
+
+    url: str | None = None
+    """SQLAlchemy URL of an async driver; None means SQLite in `state_dir`."""
+
+    busy_timeout_s: Seconds = 5.0
+    """How long a statement waits for another process's write before it fails."""
+
+
+class SSHSettings(_Group):
+    """The SSH door."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback until the operator opens it."""
+
+    port: Port = 2222
+    """0 lets the system choose, and the ready line tells which."""
+
+    login_grace_s: Seconds = 30.0
+    """From the TCP connection to a finished authentication."""
+
+    max_auth_tries: Annotated[int, Field(ge=1)] = 6
+    """Failed passwords and signatures on one connection, as OpenSSH's MaxAuthTries."""
+
+    keepalive_interval_s: Seconds = 20.0
+    """A silent client is asked this often whether it is there."""
+
+    keepalive_count_max: Annotated[int, Field(ge=1)] = 3
+    """Unanswered questions after which a client counts as gone: a minute with the interval above."""
+
+    max_env: Annotated[int, Field(ge=0)] = 32
+    """Environment variables accepted on one session channel."""
+
+    max_env_bytes: Annotated[int, Field(ge=0)] = 8192
+    """Their names and values together, in bytes."""
+
+    hangup_grace_s: Seconds = 2.0
+    """What a command without a terminal gets after HUP, and again after TERM, once its client is gone."""
+
+
+class WebSettings(_Group):
+    """The HTTP door."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    """0 lets the system choose, and the ready line tells which."""
+
+    public_url: str | None = None
+    """What browsers type, where a proxy stands in front; None means the listening address."""
+
+
+class EngineSettings(_Group):
+    """What runs the containers."""
+
+    kind: Literal["docker"] = "docker"
+
+    instance: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "default"
+    """Label on every resource, so that two installations on one engine never touch each other's."""
+
+    url: str | None = None
+    """Address of the Docker API; None means DOCKER_HOST, or else the local socket."""
+
+    timeout_s: Seconds = 30.0
+    """How long one call of the engine's API may take."""
+
+    max_concurrent_calls: Annotated[int, Field(ge=1)] = 16
+    """Size of the thread pool that the blocking SDK runs in."""
+
+
+class EnvironmentSettings(_Group):
+    """What every environment is made of, hardening included."""
+
+    image: str = "chaospine:1.0.0"
+    hostname: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "rootblood"
+
+    read_only_root: bool = True
+    """Only the home, /global, /tmp and /run can be written."""
+
+    cap_drop: tuple[str, ...] = ("ALL",)
+    no_new_privileges: bool = True
+    """setuid programs gain nothing."""
+
+    seccomp_profile: Path | None = None
+    """JSON file of a profile of your own; None means the engine's default. There is no way to have none."""
+
+    init: bool = True
+    """A small PID 1 that reaps zombies."""
+
+    icc: bool = False
+    """Whether environments may reach one another's ports over the bridge."""
+
+    nofile: Annotated[int, Field(ge=256)] | None = None
+    """Open files a process; None leaves the engine's own default, which it may not be able to raise."""
+
+
+class LimitsSettings(_Group):
+    """What one environment may use at most."""
+
+    memory_mib: Annotated[int, Field(ge=64)] = 1024
+    """Memory, swap included, in MiB."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPU time a second, in cores."""
+
+    pids: Annotated[int, Field(ge=32)] = 512
+    """Processes and threads."""
+
+    tmp_mib: Annotated[int, Field(ge=1)] = 256
+    """Size of /tmp, which counts as memory, in MiB."""
+
+    run_mib: Annotated[int, Field(ge=1)] = 16
+    """Size of /run, which counts as memory, in MiB."""
+
+
+class LinkSettings(_Group):
+    """The inner SSH connection into an environment."""
+
+    open_timeout_s: Seconds = 20.0
+    """From the container exec to an authenticated inner connection."""
+
+    idle_grace_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long an unused link stays open for the next connection of the same account."""
+
+
+class PasswordSettings(_Group):
+    """argon2id parameters and the limits around them (OWASP's second recommendation, about 29 ms)."""
+
+    memory_kib: Annotated[int, Field(ge=8)] = 19456
+    time_cost: Annotated[int, Field(ge=1)] = 2
+    parallelism: Annotated[int, Field(ge=1)] = 1
+
+    max_bytes: Annotated[int, Field(ge=64)] = 1024
+    """A longer password is refused unhashed."""
+
+    min_chars: Annotated[int, Field(ge=1)] = 8
+    """Shortest password that can be set."""
+
+    max_concurrent: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    """Hashes computed at one time; never more than cores by default."""
+
+    max_queue: Annotated[int, Field(ge=1)] = 64
+    """Hashes waiting for their turn; one more is refused at once."""
+
+
+class AccountSettings(_Group):
+    """Numbers given to accounts."""
+
+    uid_min: Annotated[int, Field(ge=1000)] = 20000
+    uid_max: Annotated[int, Field(le=2**31 - 1)] = 59999
+    """UIDs are given once, in order, and never again, so the range bounds the accounts there can ever be."""
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> Self:
+        if self.uid_min > self.uid_max:
+            raise ValueError("accounts.uid_min is above accounts.uid_max")
+        return self
+
+
+class LogSettings(_Group):
+    """What is written to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: for people on a terminal, JSON elsewhere."""
+
+
+class Settings(BaseSettings):
+    """All groups together."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROOTBLOOD_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    state_dir: Path = Path("state")
+    """The database and what else must survive a restart."""
+
+    keys_dir: Path = Path("keys")
+    """Host key of the SSH door and the keys of the link, 0600."""
+
+    database: DatabaseSettings = DatabaseSettings()
+    ssh: SSHSettings = SSHSettings()
+    web: WebSettings = WebSettings()
+    engine: EngineSettings = EngineSettings()
+    environment: EnvironmentSettings = EnvironmentSettings()
+    limits: LimitsSettings = LimitsSettings()
+    link: LinkSettings = LinkSettings()
+    passwords: PasswordSettings = PasswordSettings()
+    accounts: AccountSettings = AccountSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def database_url(self) -> str:
+        """The URL to open: the one that was set, or SQLite in `state_dir`."""
+        return self.database.url or f"sqlite+aiosqlite:///{self.state_dir.absolute() / 'rootblood.db'}"
+
+
+def load_settings(config_file: Path | None = None) -> Settings:
+    """Read the settings of this installation.
+
+    Args:
+        config_file: a TOML file that must exist; None takes `ROOTBLOOD_CONFIG`, or else `rootblood.toml` of
+            the working directory where there is one.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a value is not of its kind.
+    """
+    named = config_file or (
+        Path(os.environ["ROOTBLOOD_CONFIG"]) if os.environ.get("ROOTBLOOD_CONFIG") else None
+    )
+    if named is not None and not named.is_file():
+        raise ConfigurationError(f"the settings file {named} does not exist")
+    toml_file = named or DEFAULT_CONFIG_FILE
+
+    class _FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file)
+
+    try:
+        return _FileSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"setting {where}: {first['msg']}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read {toml_file}: {error}") from error

@@ -1,0 +1,75 @@
+"""Who is at the SSH door: keys, passwords, and how often a connection may try.
+
+asyncssh has no MaxAuthTries and asks about a key before it has checked the signature, so nothing that is
+learnt while authenticating is kept: the identity is `get_extra_info('username')` of the finished
+authentication, and a key counts only for the account that owns it.
+"""
+
+import asyncio
+
+import structlog
+
+from rootblood.errors import LimitReachedError, StoreUnavailableError
+from rootblood.services.accounts import Accounts
+
+MAX_KEY_OFFERS = 64
+"""Offered keys are cheap and an agent may hold many; still they end somewhere."""
+
+
+class Authentication:
+    """The tries of one connection.
+
+    Args:
+        accounts: knows who may log in.
+        max_tries: password tries; one more is refused and `exhausted` is set.
+        log: bound to the connection.
+    """
+
+    def __init__(self, accounts: Accounts, max_tries: int, log: structlog.stdlib.BoundLogger) -> None:
+        self._accounts = accounts
+        self._max_tries = max_tries
+        self._log = log
+        self._one_at_a_time = asyncio.Lock()
+        self._tries = 0
+        self._offers = 0
+        self.method = ""
+        """How the last success was reached, for the log."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether this connection has tried more than it may, and should be closed."""
+        return self._tries > self._max_tries or self._offers > MAX_KEY_OFFERS
+
+    async def password(self, name: str, password: str) -> bool:
+        """Check a password. The try counts before it is checked, so that abandoning one is no way around."""
+        self._tries += 1
+        if self.exhausted:
+            self._log.warning("login_refused", cause="too many tries")
+            return False
+        try:
+            async with self._one_at_a_time:
+                account = await self._accounts.authenticate_password(name, password)
+        except (LimitReachedError, StoreUnavailableError) as error:
+            self._log.warning("login_refused", cause=str(error))
+            return False
+        if account is None:
+            self._log.info("login_failed", method="password")
+            return False
+        self.method = "password"
+        return True
+
+    async def key(self, name: str, blob: bytes) -> bool:
+        """Whether this key may log in to that account; asyncssh checks the signature."""
+        self._offers += 1
+        if self.exhausted:
+            self._log.warning("login_refused", cause="too many keys")
+            return False
+        try:
+            account = await self._accounts.authenticate_key(name, blob)
+        except StoreUnavailableError as error:
+            self._log.warning("login_refused", cause=str(error))
+            return False
+        if account is None:
+            return False
+        self.method = "publickey"
+        return True

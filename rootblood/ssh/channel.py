@@ -1,0 +1,63 @@
+"""asyncssh's server channel, with two things it does not let a session decide.
+
+A command is bytes to RFC 4254, and reaches the account's shell as the client sent it: asyncssh refuses what
+is not UTF-8, so it is decoded here with surrogates that stand for the other bytes. And asyncssh keeps any
+number of environment variables: here what is not on the list, or is too much, is refused one by one.
+
+This is the only place that overrides what asyncssh keeps private.
+"""
+
+import asyncio
+
+import asyncssh
+from asyncssh.packet import SSHPacket
+from typing_extensions import override
+
+from rootblood.ssh.environment import ClientEnvironment
+
+_WINDOW = 2 * 1024 * 1024
+_MAX_PACKET = 32 * 1024
+
+
+class SessionChannel(asyncssh.SSHServerChannel[bytes]):
+    """A session channel that carries bytes.
+
+    Args:
+        connection: the connection it is opened on.
+        environment: decides which of the client's variables are taken.
+    """
+
+    def __init__(self, connection: asyncssh.SSHServerConnection, environment: ClientEnvironment) -> None:
+        connection._update_recv_pktlen(_MAX_PACKET)  # noqa: SLF001 - as create_server_channel does
+        super().__init__(
+            connection,
+            asyncio.get_running_loop(),
+            allow_pty=True,
+            line_editor=False,
+            line_echo=False,
+            line_history=0,
+            max_line_length=0,
+            encoding=None,
+            errors="strict",
+            window=_WINDOW,
+            max_pktsize=_MAX_PACKET,
+        )
+        self._environment = environment
+
+    @override
+    def _process_exec_request(self, packet: SSHPacket) -> bool:
+        command = packet.get_string()
+        packet.check_end()
+        return self._start_session(command=command.decode("utf-8", "surrogateescape"))
+
+    @override
+    def _process_env_request(self, packet: SSHPacket) -> bool:
+        name = packet.get_string()
+        value = packet.get_string()
+        packet.check_end()
+        return self._environment.offer(name, value)
+
+
+def command_bytes(command: str) -> bytes:
+    """The bytes a client sent as its command, from the text `exec_requested` gets."""
+    return command.encode("utf-8", "surrogateescape")

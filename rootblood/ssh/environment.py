@@ -1,0 +1,37 @@
+"""Which environment variables a client may bring into its environment, and how many."""
+
+import re
+
+_ALLOWED = re.compile(rb"LANG|LC_[A-Z_]{1,32}|COLORTERM|TERM_PROGRAM")
+_TERM = re.compile(r"[A-Za-z0-9._+-]{1,64}")
+_FALLBACK_TERM = "xterm-256color"
+
+
+class ClientEnvironment:
+    """Collects the variables of one session channel.
+
+    Args:
+        max_count: how many.
+        max_bytes: names and values together.
+    """
+
+    def __init__(self, max_count: int, max_bytes: int) -> None:
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self.variables: dict[bytes, bytes] = {}
+
+    def offer(self, name: bytes, value: bytes) -> bool:
+        """Take a variable if it is allowed and there is room; False where it is refused."""
+        if _ALLOWED.fullmatch(name) is None or b"\0" in value:
+            return False
+        others = {known: kept for known, kept in self.variables.items() if known != name}
+        used = sum(len(known) + len(kept) for known, kept in others.items())
+        if len(others) >= self._max_count or used + len(name) + len(value) > self._max_bytes:
+            return False
+        self.variables[name] = value
+        return True
+
+
+def accepted_term(term: str) -> str:
+    """The client's terminal type, or a common one where it is not a plain name."""
+    return term if _TERM.fullmatch(term) else _FALLBACK_TERM

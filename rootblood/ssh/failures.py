@@ -1,0 +1,36 @@
+"""What an SSH client is told when something fails: one line, and an exit status of sysexits.h."""
+
+import os
+
+from rootblood.errors import (
+    ConfigurationError,
+    EngineUnavailableError,
+    EnvironmentFailedError,
+    ImageMissingError,
+    LimitReachedError,
+    RootBloodError,
+    StoreUnavailableError,
+)
+
+INTERNAL_STATUS = os.EX_SOFTWARE
+INTERNAL_MESSAGE = "something went wrong inside RootBlood; it is in the server's log, ask your administrator"
+
+_STATUSES: tuple[tuple[type[RootBloodError], int], ...] = (
+    (EngineUnavailableError, os.EX_UNAVAILABLE),
+    (StoreUnavailableError, os.EX_UNAVAILABLE),
+    (EnvironmentFailedError, os.EX_UNAVAILABLE),
+    (LimitReachedError, os.EX_TEMPFAIL),
+    (ImageMissingError, os.EX_CONFIG),
+    (ConfigurationError, os.EX_CONFIG),
+)
+
+
+def exit_status(error: RootBloodError) -> int:
+    """Exit status of a session that ended in `error`."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), os.EX_NOPERM)
+
+
+def message_line(text: str, *, terminal: bool) -> bytes:
+    """One line of RootBlood's own, ended as a raw terminal or a pipe needs it."""
+    ending = "\r\n" if terminal else "\n"
+    return f"rootblood: {text}{ending}".encode()

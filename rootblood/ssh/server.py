@@ -1,0 +1,93 @@
+"""The SSH door: listens, and keeps the connections that came in."""
+
+import asyncio
+
+import asyncssh
+import structlog
+
+from rootblood.services.accounts import Accounts
+from rootblood.services.environments import Environments
+from rootblood.settings import SSHSettings
+from rootblood.ssh import algorithms
+from rootblood.ssh.connection import Connection
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class SSHDoor:
+    """An SSH server in front of the services.
+
+    Args:
+        accounts: who may come in.
+        environments: where they go.
+        host_key: what clients know the door by.
+        settings: address and limits.
+    """
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        environments: Environments,
+        host_key: asyncssh.SSHKey,
+        settings: SSHSettings,
+    ) -> None:
+        self._accounts = accounts
+        self._environments = environments
+        self._host_key = host_key
+        self._settings = settings
+        self._connections: set[Connection] = set()
+        self._tasks = asyncio.TaskGroup()
+
+    async def serve(self, ready: "asyncio.Future[int]", stop: asyncio.Event) -> None:
+        """Accept connections until `stop`, then close them all and return.
+
+        Args:
+            ready: gets the port once the door accepts.
+            stop: ends it.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        settings = self._settings
+        async with self._tasks:
+            acceptor = await asyncssh.listen(
+                settings.host,
+                settings.port,
+                server_factory=self._new_connection,
+                server_host_keys=[self._host_key],
+                server_version="RootBlood",
+                kex_algs=algorithms.KEY_EXCHANGE,
+                encryption_algs=algorithms.ENCRYPTION,
+                mac_algs=algorithms.MAC,
+                signature_algs=algorithms.SIGNATURE,
+                compression_algs=None,
+                login_timeout=settings.login_grace_s,
+                keepalive_interval=settings.keepalive_interval_s,
+                keepalive_count_max=settings.keepalive_count_max,
+                agent_forwarding=False,
+                x11_forwarding=False,
+                allow_scp=False,
+                gss_host=None,
+                reuse_address=True,
+            )
+            try:
+                ready.set_result(acceptor.get_port())
+                await stop.wait()
+            finally:
+                acceptor.close()
+                await acceptor.wait_closed()
+                for connection in list(self._connections):
+                    connection.close()
+
+    def opened(self, connection: Connection) -> None:
+        """Keep a new connection until it is closed."""
+        self._connections.add(connection)
+        self._tasks.create_task(connection.run()).add_done_callback(
+            lambda _: self._connections.discard(connection)
+        )
+
+    def _new_connection(self) -> Connection:
+        return Connection(
+            self, accounts=self._accounts, environments=self._environments, settings=self._settings
+        )

@@ -1,0 +1,307 @@
+"""A session channel of a client, bridged onto one of the link.
+
+The client's channel and the link's are each other's mirror: what one receives the other sends, a full send
+buffer on one side pauses reading on the other, and end of input, window changes, signals, exit status and
+exit signal are passed on as they are. The account's shell, its terminal and its subsystems are OpenSSH's at
+the far end of the link; nothing is interpreted here.
+
+`is_closing()` of an asyncssh channel is true from its end of output on, so it says whether data may be
+written; requests (exit status, signals, window changes) may be sent until it is closed, and asyncssh drops
+later ones.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncssh
+from typing_extensions import override
+
+from rootblood.domain.environments import EnsureStep
+from rootblood.errors import EnvironmentFailedError, RootBloodError
+from rootblood.link.link import Link, Pty, SessionRequest
+from rootblood.ssh.channel import command_bytes
+from rootblood.ssh.environment import ClientEnvironment, accepted_term
+from rootblood.ssh.failures import INTERNAL_MESSAGE, INTERNAL_STATUS, exit_status, message_line
+
+if TYPE_CHECKING:
+    from rootblood.ssh.connection import Connection
+
+_SUBSYSTEMS = frozenset({"sftp"})
+_SIGNALS = frozenset(
+    {"ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2"}
+)
+"""RFC 4254 section 6.10."""
+
+_HANGUP_SIGNALS = ("HUP", "TERM", "KILL")
+_MAX_DIMENSION = 0xFFFF
+_ERASE_LINE = b"\r\x1b[K"
+
+
+class LinkSession(asyncssh.SSHClientSession[bytes]):
+    """The link's side: passes on to the client's channel what comes up from the environment."""
+
+    def __init__(self, client: "asyncssh.SSHServerChannel[bytes]") -> None:
+        self._client = client
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self.closed = asyncio.Event()
+        self.exit_status: int | None = None
+        self.exit_signal: str | None = None
+
+    @override
+    def connection_made(self, chan: "asyncssh.SSHClientChannel[bytes]") -> None:
+        self._channel = chan
+
+    @override
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if not self._client.is_closing():
+            self._client.write(data, datatype)
+
+    @override
+    def eof_received(self) -> bool:
+        # Told to the client together with the exit status: OpenSSH's closes a channel once both ends of input
+        # are told, asyncssh answers a close at once, and a status that comes after that has no way to go.
+        return True  # the other direction stays open
+
+    @override
+    def pause_writing(self) -> None:
+        self._client.pause_reading()
+
+    @override
+    def resume_writing(self) -> None:
+        self._client.resume_reading()
+
+    @override
+    def exit_status_received(self, status: int) -> None:
+        self.exit_status = status
+
+    @override
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        del core_dumped, msg, lang  # the environment's own words: no client's terminal should show them
+        self.exit_signal = signal if signal in _SIGNALS else "TERM"
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+
+
+class ClientSession(asyncssh.SSHServerSession[bytes]):
+    """The client's side of a session channel, and the task that bridges it."""
+
+    def __init__(self, connection: "Connection", environment: ClientEnvironment) -> None:
+        self._connection = connection
+        self._environment = environment
+        self._channel: asyncssh.SSHServerChannel[bytes]
+        self._pty: Pty | None = None
+        self._command: bytes | None = None
+        self._subsystem: str | None = None
+        self._upstream: asyncssh.SSHClientChannel[bytes] | None = None
+        self._early: list[bytes] = []
+        self._early_eof = False
+        self._gone = asyncio.Event()
+        self._progress_shown = False
+
+    # What the client asks for, before the session starts.
+
+    @override
+    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        self._channel = chan
+
+    @override
+    def pty_requested(
+        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: "asyncssh.misc.TermModes"
+    ) -> bool:
+        width, height, pixel_width, pixel_height = (min(side, _MAX_DIMENSION) for side in term_size)
+        self._pty = Pty(
+            accepted_term(term_type), (width, height, pixel_width, pixel_height), dict(term_modes)
+        )
+        return True
+
+    @override
+    def shell_requested(self) -> bool:
+        return True
+
+    @override
+    def exec_requested(self, command: str) -> bool:
+        self._command = command_bytes(command)
+        return True
+
+    @override
+    def subsystem_requested(self, subsystem: str) -> bool:
+        self._subsystem = subsystem
+        return subsystem in _SUBSYSTEMS
+
+    @override
+    def session_started(self) -> None:
+        self._connection.start(self._run())
+
+    # What the client sends, once it runs; what comes before the link is there waits for it.
+
+    @override
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if self._upstream is None:
+            self._early.append(data)
+            self._channel.pause_reading()
+        elif not self._upstream.is_closing():
+            self._upstream.write(data)
+
+    @override
+    def eof_received(self) -> bool:
+        if self._upstream is None:
+            self._early_eof = True
+        elif not self._upstream.is_closing():
+            self._upstream.write_eof()
+        return True  # the other direction stays open
+
+    @override
+    def pause_writing(self) -> None:
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    @override
+    def resume_writing(self) -> None:
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    @override
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        columns, rows, pixel_width, pixel_height = (
+            min(side, _MAX_DIMENSION) for side in (width, height, pixwidth, pixheight)
+        )
+        if self._upstream is not None:
+            self._upstream.change_terminal_size(columns, rows, pixel_width, pixel_height)
+        elif self._pty is not None:
+            self._pty = Pty(self._pty.term, (columns, rows, pixel_width, pixel_height), self._pty.modes)
+
+    @override
+    def signal_received(self, signal: str) -> None:
+        if self._upstream is not None and signal in _SIGNALS:
+            self._upstream.send_signal(signal)
+
+    @override
+    def break_received(self, msec: int) -> bool:
+        if self._upstream is None:
+            return False
+        self._upstream.send_break(msec)
+        return True
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
+
+    # The task.
+
+    async def _run(self) -> None:
+        try:
+            async with self._connected_link() as (channel, session):
+                await _first_of(session.closed, self._gone)
+                if not session.closed.is_set():
+                    await self._hang_up(channel, session)
+                else:
+                    self._finish(session)
+        except RootBloodError as error:
+            self._connection.log.warning("session_failed", cause=str(error))
+            self._fail(str(error), exit_status(error))
+        except Exception:
+            self._connection.log.exception("session_crashed")
+            self._fail(INTERNAL_MESSAGE, INTERNAL_STATUS)
+
+    @asynccontextmanager
+    async def _connected_link(
+        self,
+    ) -> "AsyncIterator[tuple[asyncssh.SSHClientChannel[bytes], LinkSession]]":
+        account = await self._connection.account()
+        environments = self._connection.environments
+        async with environments.link(account, on_step=self._show_progress) as link:
+            opened = await self._open(link)
+            if opened is not None:
+                yield opened
+                return
+        self._connection.log.info("link_replaced")
+        async with environments.link(account, on_step=self._show_progress) as link:
+            opened = await self._open(link)
+            if opened is None:
+                raise EnvironmentFailedError("the way into your environment broke off; try again")
+            yield opened
+
+    async def _open(self, link: Link) -> "tuple[asyncssh.SSHClientChannel[bytes], LinkSession] | None":
+        """Open the link's channel and join the two; None when the link turned out to be dead."""
+        request = SessionRequest(
+            command=self._command,
+            subsystem=self._subsystem,
+            pty=self._pty,
+            env=self._environment.variables,
+        )
+        try:
+            channel, session = await link.open_session(lambda: LinkSession(self._channel), request)
+        except EnvironmentFailedError:
+            if link.is_open:
+                raise
+            return None
+        self._join(channel)
+        return channel, session
+
+    def _join(self, channel: "asyncssh.SSHClientChannel[bytes]") -> None:
+        if self._progress_shown and not self._channel.is_closing():
+            self._channel.write(_ERASE_LINE)
+        if self._pty is not None:  # it may have changed while the channel was being opened
+            channel.change_terminal_size(*self._pty.size)
+        self._upstream = channel
+        for data in self._early:
+            channel.write(data)
+        self._early.clear()
+        if self._early_eof:
+            channel.write_eof()
+        if not self._gone.is_set():
+            self._channel.resume_reading()
+
+    def _finish(self, session: LinkSession) -> None:
+        if session.exit_signal is not None:
+            self._channel.write_eof()
+            self._channel.exit_with_signal(session.exit_signal, core_dumped=False, msg="", lang="")
+        elif session.exit_status is not None:
+            self._channel.write_eof()
+            self._channel.exit(session.exit_status)
+        else:
+            raise EnvironmentFailedError(
+                "your environment was stopped or the way into it broke off; connect again"
+            )
+
+    async def _hang_up(self, channel: "asyncssh.SSHClientChannel[bytes]", session: LinkSession) -> None:
+        """End what ran on the channel after its client vanished, as a terminal's hang-up would.
+
+        OpenSSH leaves a command without a terminal running in that case. What the user daemonised, or runs
+        in tmux, is in another process group and lives.
+        """
+        if self._pty is None:
+            for signal in _HANGUP_SIGNALS:
+                channel.send_signal(signal)
+                try:
+                    async with asyncio.timeout(self._connection.settings.hangup_grace_s):
+                        await session.closed.wait()
+                except TimeoutError:
+                    continue
+                break
+        channel.close()
+
+    def _show_progress(self, step: EnsureStep) -> None:
+        if self._pty is not None and not self._channel.is_closing():
+            self._progress_shown = True
+            self._channel.write(_ERASE_LINE + f"rootblood: {step} your environment ...".encode())
+
+    def _fail(self, message: str, status: int) -> None:
+        if not self._channel.is_closing():
+            if self._progress_shown:
+                self._channel.write(_ERASE_LINE)
+            self._channel.write_stderr(message_line(message, terminal=self._pty is not None))
+        self._channel.exit(status)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    async with asyncio.TaskGroup() as group:
+        waiters = [group.create_task(event.wait()) for event in events]
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        for waiter in waiters:
+            waiter.cancel()

@@ -1,0 +1,59 @@
+"""The ports between the services and the database.
+
+Every method is one transaction. A database that does not answer, or stays locked, raises
+`StoreUnavailableError`; rows that cannot be (a name taken, a key there twice) raise `ConflictError`. A method
+that changes an account raises `NotFoundError` when there is none of that userhash, or only its tombstone.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rootblood.domain.accounts import Account, AccountState
+from rootblood.domain.keys import AccountKey, PublicKey
+
+
+class AccountStore(Protocol):
+    """Accounts and their keys."""
+
+    async def add(
+        self, *, name: str, userhash: str, admin: bool, password_hash: str | None, keys: Sequence[PublicKey]
+    ) -> Account:
+        """Add an account with the next UID of the range, and its first keys, or nothing at all.
+
+        Raises:
+            ConflictError: the name is or was in use, or a key is given twice.
+            LimitReachedError: the range of UIDs is used up.
+        """
+
+    async def by_name(self, name: str) -> Account | None:
+        """The account of that name, unless it is deleted."""
+
+    async def set_state(self, userhash: str, state: AccountState) -> None:
+        """Lock or unlock."""
+
+    async def delete(self, userhash: str) -> None:
+        """Leave a tombstone: keys and password hash are gone, name and UID stay taken."""
+
+    async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
+        """Replace the password hash; None means that no password is accepted."""
+
+    async def refresh_password_hash(self, userhash: str, *, old: str, new: str) -> bool:
+        """Replace `old` by `new`, a hash of the same password; False when `old` is there no longer."""
+
+    async def mark_published(self, userhashes: Sequence[str]) -> None:
+        """Note that the environments know these accounts' names."""
+
+    async def keys(self, userhash: str) -> Sequence[AccountKey]:
+        """The account's keys, oldest first; none when there is no such account."""
+
+    async def add_key(self, userhash: str, key: PublicKey) -> AccountKey:
+        """Add a key. Raises `ConflictError` when the account has it already."""
+
+    async def delete_key(self, userhash: str, fingerprint: str) -> bool:
+        """Delete the key with that SHA256 fingerprint; False when there is none."""
+
+    async def has_key(self, userhash: str, blob: bytes) -> bool:
+        """Whether this public key (RFC 4253 wire form) is one of the account's."""
+
+    async def list(self, *, include_deleted: bool = False) -> list[Account]:
+        """All accounts, by name."""

@@ -1,0 +1,1 @@
+"""Rows in an SQL database: SQLite now; nothing here forbids PostgreSQL."""

@@ -1,0 +1,95 @@
+"""The tables.
+
+Types and constraints are those that SQLite and PostgreSQL share, and every constraint has a name, so that a
+migration can take it away again on either. A change here comes with a revision in `migrations/versions`; a
+test compares the two.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from rootblood.domain.accounts import AccountState
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A moment, in UTC on either side; SQLite itself would forget the time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time rather than guess its zone."""
+        del dialect
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a naive datetime names no moment")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the time zone back."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """What the tables share."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+    type_annotation_map: Any = {datetime: UTCDateTime, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's own way
+
+
+class AccountRow(Base):
+    """An account or, in the state deleted, what keeps its name and UID from being given again."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({', '.join(repr(state.value) for state in AccountState)})", name="state"),
+    )
+
+    uid: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(32), unique=True)
+    userhash: Mapped[str] = mapped_column(String(32), unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    admin: Mapped[bool]
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    published: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class KeyRow(Base):
+    """A public key of an account. Two accounts may have the same one: a name is always given with it."""
+
+    __tablename__ = "keys"
+    __table_args__ = (UniqueConstraint("account_uid", "fingerprint"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"))
+    algorithm: Mapped[str] = mapped_column(String(64))
+    blob: Mapped[bytes]
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    comment: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]

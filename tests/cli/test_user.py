@@ -1,0 +1,305 @@
+"""`rootblood user`, from the first account to the last tombstone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
+from tests.cli.conftest import MemoryEngine, Outcome, Rootblood
+
+pytestmark = pytest.mark.usefixtures("installation")
+
+PASSWORD = b"correct horse battery staple\n"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "alice@laptop", "-f", str(tmp_path / "id")],
+        check=True,
+    )
+    return tmp_path / "id.pub"
+
+
+def listed(rootblood: Rootblood, *arguments: str) -> list[dict[str, object]]:
+    outcome = rootblood("user", "list", "--json", *arguments)
+    assert (outcome.status, outcome.err) == (0, "")
+    found = json.loads(outcome.out)
+    assert isinstance(found, list)
+    return found
+
+
+def test_the_life_of_an_account(engine: MemoryEngine, rootblood: Rootblood, key_file: Path) -> None:
+    outcome = rootblood("user", "add", "alice", "--key-file", str(key_file), "--admin")
+    assert (
+        Outcome(0, "added alice, UID 20000, an administrator\nlog in with: ssh -p 2222 alice@127.0.0.1\n", "")
+        == outcome
+    )
+    assert {"alice"} == engine.names
+
+    (alice,) = listed(rootblood)
+    assert tuple(
+        alice[field] for field in ("name", "uid", "state", "admin", "has_password", "published")
+    ) == ("alice", 20000, "active", True, False, True)
+    assert "password_hash" not in alice
+
+    outcome = rootblood("user", "lock", "alice")
+    assert "sessions already open go on until: rootblood env stop alice" in outcome.out
+    assert [account["state"] for account in listed(rootblood)] == ["locked"]
+
+    assert Outcome(0, "unlocked alice\n", "") == rootblood("user", "unlock", "alice")
+    assert [account["state"] for account in listed(rootblood)] == ["active"]
+
+    engine.start(str(alice["userhash"]))
+    outcome = rootblood("user", "delete", "alice", "--yes")
+    assert outcome.status == 0
+    assert "the name and the UID stay reserved" in outcome.out
+    assert ({}, set()) == (engine.environments, engine.homes)
+
+    assert listed(rootblood) == []
+    assert [(account["name"], account["state"]) for account in listed(rootblood, "--all")] == [
+        ("alice", "deleted")
+    ]
+    assert (
+        rootblood("user", "add", "alice").err
+        == "rootblood: the name alice belonged to a deleted account and is not given again\n"
+    )
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_account_nobody_can_log_in_to_says_how_to_change_that(rootblood: Rootblood) -> None:
+    assert Outcome(
+        0,
+        "added alice, UID 20000\n"
+        "nobody can log in to it yet; add a key with: rootblood key add alice FILE\n"
+        "or a password with: rootblood user passwd alice\n",
+        "",
+    ) == rootblood("user", "add", "alice")
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_list_for_people(rootblood: Rootblood) -> None:
+    assert rootblood("user", "list").out.splitlines() == ["NAME  UID  STATE  ADMIN  PASSWORD  CREATED"]
+
+    rootblood("user", "add", "alice", "--password-stdin", stdin=PASSWORD)
+
+    assert rootblood("user", "list").out.splitlines()[1].split()[:5] == [
+        "alice",
+        "20000",
+        "active",
+        "no",
+        "yes",
+    ]
+
+
+@pytest.mark.parametrize("failure", [EngineUnavailableError("Docker is away"), ImageMissingError("no image")])
+def test_without_an_engine_an_account_is_added_all_the_same(
+    engine: MemoryEngine, rootblood: Rootblood, failure: EngineUnavailableError
+) -> None:
+    engine.failure = failure
+
+    outcome = rootblood("user", "add", "alice")
+
+    assert outcome.status == 0
+    assert [
+        f"rootblood: {failure}; the name alice is published to the environments at its first login instead"
+    ] == (outcome.err.splitlines())
+    assert [(account["name"], account["published"]) for account in listed(rootblood)] == [("alice", False)]
+
+
+def test_a_deletion_the_engine_fails_is_finished_by_the_same_command(
+    engine: MemoryEngine, rootblood: Rootblood
+) -> None:
+    rootblood("user", "add", "alice")
+    engine.start(str(listed(rootblood)[0]["userhash"]))
+    engine.failure = EnvironmentFailedError("the volume is in use")
+
+    outcome = rootblood("user", "delete", "alice", "--yes")
+
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.splitlines() == [
+        "rootblood: the volume is in use; alice is locked but not deleted: give the same command again"
+    ]
+    assert [account["state"] for account in listed(rootblood)] == ["locked"]
+
+    engine.failure = None
+    assert rootblood("user", "delete", "alice", "--yes").status == 0
+    assert ({}, set(), []) == (engine.environments, engine.homes, listed(rootblood))
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_password_from_stdin(rootblood: Rootblood, end: bytes) -> None:
+    assert rootblood("user", "add", "alice", "--password-stdin", stdin=PASSWORD.strip() + end).status == 0
+    assert [account["has_password"] for account in listed(rootblood)] == [True]
+
+    assert Outcome(0, "alice has no password any more, only keys\n", "") == rootblood(
+        "user", "passwd", "alice", "--none"
+    )
+    assert [account["has_password"] for account in listed(rootblood)] == [False]
+
+    assert Outcome(0, "alice has a new password\n", "") == rootblood(
+        "user", "passwd", "alice", "--password-stdin", stdin=PASSWORD
+    )
+    assert [account["has_password"] for account in listed(rootblood)] == [True]
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    ("stdin", "reason"),
+    [
+        (b"", "takes one line"),
+        (b"\n", "takes one line"),
+        (b"first line\nsecond line\n", "takes one line"),
+        (b"short\n", "at least 8 characters"),
+        (b"x" * 2000, "at most 1024 bytes"),
+        (b"not text \xff\xfe\n", "UTF-8 text"),
+    ],
+)
+def test_a_password_that_cannot_be_one(rootblood: Rootblood, stdin: bytes, reason: str) -> None:
+    outcome = rootblood("user", "add", "alice", "--password-stdin", stdin=stdin)
+
+    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert reason in outcome.err
+    assert listed(rootblood) == []
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("name", ["root", "../../etc", "Alice", "", "x\x1b[2J"])
+def test_a_name_that_cannot_be_one(rootblood: Rootblood, name: str) -> None:
+    outcome = rootblood("user", "add", "--", name)
+
+    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert "\x1b" not in outcome.err
+
+
+@pytest.mark.usefixtures("engine")
+def test_key_files_several_and_from_stdin(rootblood: Rootblood, key_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "again.pub").write_text(f"# the same key\n{key_file.read_text()}")
+
+    outcome = rootblood(
+        *("user", "add", "alice"),
+        *("--key-file", str(key_file)),
+        *("--key-file", str(tmp_path / "again.pub")),
+        *("--key-file", "-"),
+        stdin=key_file.read_bytes(),
+    )
+
+    assert outcome.status == 0
+    assert len(json.loads(rootblood("key", "list", "alice", "--json").out)) == 1
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_key_file_that_will_not_do_makes_no_account(
+    rootblood: Rootblood, key_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "restricted.pub").write_text(f"no-pty {key_file.read_text()}")
+
+    for file, reason in [
+        ("none.pub", "cannot read none.pub: No such file or directory"),
+        (str(tmp_path), "Is a directory"),
+        ("restricted.pub", "restricted.pub: line 1: the option no-pty stands in front"),
+        (str(key_file.with_suffix("")), "this is a PRIVATE key"),
+        ("/dev/zero", "too large"),
+    ]:
+        outcome = rootblood("user", "add", "alice", "--key-file", file)
+        assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+        assert reason in outcome.err
+    assert listed(rootblood) == []
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add", "alice", "--password-stdin", "--key-file", "-"],
+        ["passwd", "alice", "--password-stdin", "--none"],
+        ["passwd", "alice"],
+        ["delete", "alice"],
+    ],
+)
+def test_what_cannot_be_asked_for_without_a_terminal_is_wrong_usage(
+    rootblood: Rootblood, arguments: list[str]
+) -> None:
+    assert rootblood("user", *arguments).status == 2
+
+
+class Terminal:
+    """A command on a terminal of its own, by script(1)."""
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        command = " ".join([sys.executable, "-m", "rootblood", *arguments])
+        self._process = subprocess.Popen(
+            ["script", "-qec", command, "/dev/null"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=directory,
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": ":".join(filter(None, sys.path)),
+                "ROOTBLOOD_PASSWORDS__MEMORY_KIB": "64",
+            },
+        )
+        self.seen = ""
+
+    def answer(self, prompt: str, text: str) -> None:
+        """Wait for a prompt, then type."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        while not self.seen.rstrip().endswith(prompt):
+            read = self._process.stdout.read1()  # type: ignore[attr-defined]
+            assert read, self.seen
+            self.seen += read.decode()
+        self._process.stdin.write(f"{text}\n".encode())
+        self._process.stdin.flush()
+
+    def end(self) -> int:
+        """Wait for the command's end; returns its status."""
+        out, _ = self._process.communicate()
+        self.seen += out.decode()
+        return self._process.returncode
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_password_is_asked_for_twice_and_not_shown(rootblood: Rootblood, installation: Path) -> None:
+    rootblood("user", "add", "alice")
+    terminal = Terminal(installation, "user", "passwd", "alice")
+
+    terminal.answer("New password for alice:", "correct horse")
+    terminal.answer("The same again:", "correct horse")
+
+    assert terminal.end() == 0, terminal.seen
+    assert "alice has a new password" in terminal.seen
+    assert "horse" not in terminal.seen
+    assert [account["has_password"] for account in listed(rootblood)] == [True]
+
+
+@pytest.mark.usefixtures("engine")
+def test_two_passwords_that_differ_change_nothing(rootblood: Rootblood, installation: Path) -> None:
+    rootblood("user", "add", "alice")
+    terminal = Terminal(installation, "user", "passwd", "alice")
+
+    terminal.answer("New password for alice:", "correct horse")
+    terminal.answer("The same again:", "correct hearse")
+
+    assert terminal.end() == 1
+    assert "rootblood: the two passwords differ; nothing was changed" in terminal.seen
+    assert [account["has_password"] for account in listed(rootblood)] == [False]
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_deletion_says_what_goes_and_wants_the_name(rootblood: Rootblood, installation: Path) -> None:
+    rootblood("user", "add", "alice")
+    terminal = Terminal(installation, "user", "delete", "alice")
+
+    terminal.answer("Type the name of the account to delete it:", "y")
+
+    assert terminal.end() == 1
+    assert (
+        "This deletes the environment of alice, the home with all files in it, and the keys." in terminal.seen
+    )
+    assert "rootblood: that is not alice; nothing was deleted" in terminal.seen
+    assert [account["state"] for account in listed(rootblood)] == ["active"]

@@ -1,0 +1,24 @@
+"""What every test may count on: nothing blocks the event loop unseen, and no task is left behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[BlockBuster]:
+    """Make a call that would block the event loop an error, where it is RootBlood's own."""
+    with blockbuster_ctx("rootblood") as guard:
+        yield guard
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def no_leftover_tasks() -> AsyncIterator[None]:
+    """Fail an async test that leaves a task running."""
+    before = asyncio.all_tasks()
+    yield
+    leftover = {task for task in asyncio.all_tasks() - before if not task.done()}
+    assert leftover - {asyncio.current_task()} == set()

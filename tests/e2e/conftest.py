@@ -1,0 +1,74 @@
+"""One installation with one server for all tests that do not need their own."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.installation import Client, Installation, Server, docker_api
+
+ALICE_PASSWORD = "correct horse battery staple"
+
+
+def make_key(path: Path) -> Path:
+    """An ed25519 key made by ssh-keygen."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+def make_installation(directory: Path) -> Installation:
+    """An installation that is set up, with the accounts alice (key and password) and bob (key)."""
+    installation = Installation(directory)
+    installation.cli("setup")
+    for name in ("alice", "bob"):
+        make_key(directory / f"{name}_key")
+    public = str(directory / "alice_key.pub")
+    installation.cli("user", "add", "alice", "--key-file", public, "--password-stdin", stdin=ALICE_PASSWORD)
+    installation.cli("user", "add", "bob", "--key-file", str(directory / "bob_key.pub"))
+    return installation
+
+
+@pytest.fixture(scope="session", autouse=True)
+def docker_engine() -> None:
+    """These tests are about a real engine: without one they fail, they are not skipped."""
+    with docker_api() as api:
+        api.ping()
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Shared by tests that leave it as they found it."""
+    made = make_installation(tmp_path_factory.mktemp("installation"))
+    yield made
+    made.destroy()
+
+
+@pytest.fixture(scope="session")
+def server(installation: Installation) -> Iterator[Server]:
+    """The shared installation's server."""
+    with installation.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def own_installation(tmp_path: Path) -> Iterator[Installation]:
+    """An installation for one test, which may break it."""
+    made = make_installation(tmp_path)
+    yield made
+    made.destroy()
+
+
+def client_of(installation: Installation, server: Server, name: str) -> Client:
+    """A client of the account `name`, with its key."""
+    return Client(installation.directory, name, server.port, installation.directory / f"{name}_key")
+
+
+@pytest.fixture
+def alice(installation: Installation, server: Server) -> Client:
+    return client_of(installation, server, "alice")
+
+
+@pytest.fixture
+def bob(installation: Installation, server: Server) -> Client:
+    return client_of(installation, server, "bob")

@@ -1,0 +1,240 @@
+"""An installation of RootBlood of its own: state, keys, instance label, and servers as processes.
+
+Tests use it as an operator does (the CLI, as a subprocess) and as users do (OpenSSH's own clients).
+"""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+
+CLIENT_TIMEOUT_S = 60
+_READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)")
+
+
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10, what: str = "the condition") -> None:
+    """Poll until `condition` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not hold within {timeout_s} s")
+        time.sleep(0.05)
+
+
+@dataclass
+class Server:
+    """A running `rootblood serve`."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    web_url: str
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+        """Send a signal, wait for the end, and return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+
+@dataclass
+class Installation:
+    """State and keys in `directory`, resources under an instance label that nobody else has."""
+
+    directory: Path
+    instance: str = field(default_factory=lambda: f"test-{secrets.token_hex(4)}")
+    extra_env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ROOTBLOOD_STATE_DIR": str(self.directory / "state"),
+            "ROOTBLOOD_KEYS_DIR": str(self.directory / "keys"),
+            "ROOTBLOOD_ENGINE__INSTANCE": self.instance,
+            "ROOTBLOOD_SSH__PORT": "0",
+            "ROOTBLOOD_WEB__PORT": "0",
+            **self.extra_env,
+        }
+
+    def cli(
+        self, *arguments: str, stdin: str = "", check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `rootblood ...` as an operator does."""
+        done = subprocess.run(
+            [sys.executable, "-m", "rootblood", *arguments],
+            env={**self.env, **(env or {})},
+            cwd=self.directory,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_TIMEOUT_S,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    def cli_json(self, *arguments: str) -> Any:
+        """Run a command with `--json` and return what it printed."""
+        return json.loads(self.cli(*arguments, "--json").stdout)
+
+    def start(self, **extra_env: str) -> Server:
+        """Start a server and wait for its ready line."""
+        log_file = self.directory / f"server-{secrets.token_hex(4)}.log"
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "rootblood", "serve"],
+                env={**self.env, **extra_env},
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        ready = _READY.match(line)
+        if ready is None:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"no ready line but {line!r}; log: {log_file.read_text()}")
+        return Server(process, int(ready["port"]), ready["web"], log_file)
+
+    @contextmanager
+    def serving(self, **extra_env: str) -> Iterator[Server]:
+        """A server for the length of a block; it must end with status 0 unless the test ended it."""
+        server = self.start(**extra_env)
+        try:
+            yield server
+        finally:
+            ended_by_test = server.process.poll() is not None
+            status = server.stop()
+            assert server.process.stdout is not None
+            server.process.stdout.close()
+        assert ended_by_test or status == 0, server.log
+
+    def userhash(self, name: str) -> str:
+        """The account's userhash."""
+        return next(str(row["userhash"]) for row in self.cli_json("user", "list") if row["name"] == name)
+
+    def containers(self) -> list[str]:
+        """Names of all of this installation's containers, by Docker's own word."""
+        with docker_api() as api:
+            rows = api.containers(all=True, filters={"label": f"rootblood.instance={self.instance}"})
+            return sorted(row["Names"][0].removeprefix("/") for row in rows)
+
+    def destroy(self) -> None:
+        """Remove every container, volume and network of this installation."""
+        label = {"label": f"rootblood.instance={self.instance}"}
+        with docker_api() as api:
+            for row in api.containers(all=True, filters=label):
+                api.remove_container(row["Id"], force=True)
+            for volume in api.volumes(filters=label)["Volumes"] or []:
+                api.remove_volume(volume["Name"], force=True)
+            for network in api.networks(filters=label):
+                api.remove_network(network["Id"])
+
+
+@contextmanager
+def docker_api() -> Iterator[docker.APIClient]:
+    """A Docker client of the test's own, to look at what the server did."""
+    api = docker.APIClient()
+    try:
+        yield api
+    finally:
+        api.close()
+
+
+@dataclass
+class Client:
+    """OpenSSH's clients, as one user with one key, with no configuration of the machine's."""
+
+    directory: Path
+    name: str
+    port: int
+    key: Path | None
+
+    @property
+    def target(self) -> str:
+        return f"{self.name}@127.0.0.1"
+
+    @property
+    def options(self) -> list[str]:
+        identity = (
+            ["-i", str(self.key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]
+            if self.key is not None
+            else ["-o", "PubkeyAuthentication=no"]
+        )
+        return [
+            "-F",
+            "none",
+            "-o",
+            f"UserKnownHostsFile={self.directory / 'known_hosts'}",
+            "-o",
+            "StrictHostKeyChecking=accept-new",
+            "-o",
+            "IdentityAgent=none",
+            "-o",
+            "LogLevel=ERROR",
+            *identity,
+        ]
+
+    @property
+    def remote_shell(self) -> str:
+        """For `rsync -e` and GIT_SSH_COMMAND."""
+        return " ".join(["ssh", *self.options, "-p", str(self.port)])
+
+    def argv(self, *command: str | bytes, options: Sequence[str] = ()) -> list[str | bytes]:
+        return ["ssh", *self.options, *options, "-p", str(self.port), self.target, *command]
+
+    def run(
+        self,
+        *command: str | bytes,
+        stdin: bytes = b"",
+        options: Sequence[str] = (),
+        timeout_s: float = CLIENT_TIMEOUT_S,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """`ssh host command` with a pipe on each side."""
+        return subprocess.run(
+            self.argv(*command, options=options),
+            input=stdin,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def output(self, *command: str | bytes, stdin: bytes = b"", options: Sequence[str] = ()) -> str:
+        """What a command that must succeed prints."""
+        done = self.run(*command, stdin=stdin, options=options)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode()
+
+    @contextmanager
+    def open(self, *command: str | bytes, options: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+        """A client that stays open for the length of a block."""
+        process = subprocess.Popen(
+            self.argv(*command, options=options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()

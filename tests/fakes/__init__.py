@@ -1,0 +1,1 @@
+"""Stand-ins that behave, for tests of what stands on them."""

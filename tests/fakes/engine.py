@@ -1,0 +1,241 @@
+"""An engine in memory: environments are records, and what runs in them is a local process.
+
+It keeps every promise of `rootblood.engines.base.Engine` (tests/conformance runs over it as over Docker), and
+can be told to be away, to miss the image, and to fail.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rootblood.domain.environments import EnsureStep, Environment, EnvironmentState, Identity
+from rootblood.engines.base import EngineInfo, StreamProtocol
+from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
+
+IMAGE = "fake:1"
+
+
+@dataclass
+class FakeHost:
+    """What outlives an engine object: containers, homes and installed files, of all instances.
+
+    Homes are directories below `directory`, so that what runs in an environment can write to them.
+    """
+
+    directory: Path
+    containers: dict[str, tuple[str, Environment]] = field(default_factory=dict)
+    """By userhash: the instance, and the environment as it is now."""
+
+    identities: dict[tuple[str, str], Identity] = field(default_factory=dict)
+    """What was installed, by instance and name."""
+
+    def home(self, userhash: str) -> Path:
+        return self.directory / f"home_{userhash}"
+
+    def system(self, instance: str) -> Path:
+        return self.directory / f"rb_{instance}_system"
+
+
+class _StderrCollector(asyncio.Protocol):
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def data_received(self, data: bytes) -> None:
+        self._lines.extend(data.decode(errors="replace").splitlines())
+
+
+class FakeEngine:
+    """Implements the Engine Protocol on a `FakeHost`.
+
+    Args:
+        host: shared by engines that stand for several servers on one machine.
+        instance: as `engine.instance` of the settings.
+        programs: what to run in place of programs that only the image has, by their path.
+    """
+
+    def __init__(
+        self, host: FakeHost, instance: str = "default", programs: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self.host = host
+        self.instance = instance
+        self.away = False
+        self.image_present = True
+        self.fail_starts = False
+        self.failing_streams = 0
+        """How many of the next streams end in `EnvironmentFailedError`."""
+
+        self.installs: list[list[str]] = []
+        """Names handed to each `install`."""
+
+        self.ensures = 0
+        self.stderr: list[str] = []
+        self._programs = dict(programs or {})
+        self._processes: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._stderr_transports: list[asyncio.ReadTransport] = []
+
+    async def info(self) -> EngineInfo:
+        await self._answer()
+        return EngineInfo(kind="fake", version="1", image_present=self.image_present)
+
+    async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
+        await self._answer()
+        self._require_image()
+        for identity in identities:
+            if self.host.identities.setdefault((self.instance, identity.name), identity) != identity:
+                raise EnvironmentFailedError("what environments share could not be set up")
+        self.installs.append([identity.name for identity in identities])
+        await asyncio.to_thread(self._write_files, dict(files))
+
+    async def ensure(
+        self, identity: Identity, *, on_step: Callable[[EnsureStep], None] | None = None
+    ) -> Environment:
+        self.ensures += 1
+        await self._answer()
+        found = self._find(identity.userhash)
+        if found is not None and found.state is EnvironmentState.RUNNING:
+            return found
+        step = {None: EnsureStep.CREATE, EnvironmentState.PAUSED: EnsureStep.RESUME}.get(
+            found and found.state, EnsureStep.START
+        )
+        if on_step is not None:
+            on_step(step)
+        if found is None:
+            self._require_image()
+        await asyncio.to_thread(self.host.home(identity.userhash).mkdir, mode=0o700, exist_ok=True)
+        if self.fail_starts:
+            raise EnvironmentFailedError("your environment could not be started")
+        # No await from here on: of many at once, one makes the container and the others find it.
+        now = self._find(identity.userhash) or Environment(
+            userhash=identity.userhash,
+            state=EnvironmentState.STOPPED,
+            engine_id=secrets.token_hex(8),
+            image=IMAGE,
+            created_at=datetime.now(UTC),
+        )
+        return self._set(replace(now, state=EnvironmentState.RUNNING))
+
+    async def stop(self, userhash: str) -> bool:
+        await self._answer()
+        found = self._find(userhash)
+        if found is None or found.state is EnvironmentState.STOPPED:
+            return False
+        self.kill_by_hand(userhash)
+        return True
+
+    async def remove(self, userhash: str) -> bool:
+        await self._answer()
+        return self.remove_by_hand(userhash)
+
+    async def purge_home(self, userhash: str) -> bool:
+        await self._answer()
+        if self._find(userhash) is not None:
+            raise EnvironmentFailedError("the home is in use")
+        home = self.host.home(userhash)
+        there = await asyncio.to_thread(home.is_dir)
+        if there:
+            await asyncio.to_thread(shutil.rmtree, home)
+        return there
+
+    async def list(self) -> list[Environment]:
+        await self._answer()
+        return [found for instance, found in self.host.containers.values() if instance == self.instance]
+
+    async def open_stream(
+        self,
+        environment: Environment,
+        argv: Sequence[str],
+        protocol_factory: Callable[[], StreamProtocol],
+    ) -> tuple[asyncio.Transport, StreamProtocol]:
+        await self._answer()
+        found = self._find(environment.userhash)
+        if self.failing_streams:
+            self.failing_streams -= 1
+            raise EnvironmentFailedError("the stream failed, as it was told to")
+        if found is None or (found.engine_id, found.state) != (
+            environment.engine_id,
+            EnvironmentState.RUNNING,
+        ):
+            raise EnvironmentFailedError("the environment does not run")
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        stderr_read, stderr_write = os.pipe()
+        try:
+            process = await asyncio.to_thread(self._start, environment.userhash, argv, theirs, stderr_write)
+        finally:
+            theirs.close()
+            os.close(stderr_write)
+        self._processes.setdefault(environment.userhash, []).append(process)
+        loop = asyncio.get_running_loop()
+        stderr, _ = await loop.connect_read_pipe(
+            lambda: _StderrCollector(self.stderr), os.fdopen(stderr_read, "rb", buffering=0)
+        )
+        self._stderr_transports.append(stderr)
+        transport, protocol = await loop.create_connection(protocol_factory, sock=ours)
+        return transport, protocol
+
+    async def close(self) -> None:
+        for userhash in list(self._processes):
+            await asyncio.to_thread(self._end_processes, userhash)
+        for transport in self._stderr_transports:
+            transport.close()
+
+    # What an operator might do by hand, past every promise.
+
+    def kill_by_hand(self, userhash: str) -> None:
+        found = self.host.containers[userhash][1]
+        self._end_processes(userhash)
+        self._set(replace(found, state=EnvironmentState.STOPPED))
+
+    def pause_by_hand(self, userhash: str) -> None:
+        self._set(replace(self.host.containers[userhash][1], state=EnvironmentState.PAUSED))
+
+    def remove_by_hand(self, userhash: str) -> bool:
+        self._end_processes(userhash)
+        return self.host.containers.pop(userhash, None) is not None
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)  # as with any real engine, somebody else may run meanwhile
+        if self.away:
+            raise EngineUnavailableError("the container engine does not answer")
+
+    def _require_image(self) -> None:
+        if not self.image_present:
+            raise ImageMissingError("the image of the environments is missing")
+
+    def _find(self, userhash: str) -> Environment | None:
+        return self.host.containers.get(userhash, (None, None))[1]
+
+    def _set(self, environment: Environment) -> Environment:
+        self.host.containers[environment.userhash] = (self.instance, environment)
+        return environment
+
+    def _write_files(self, files: dict[str, str]) -> None:
+        directory = self.host.system(self.instance)
+        directory.mkdir(exist_ok=True)
+        for name, text in files.items():
+            (directory / name).write_text(text)
+
+    def _start(
+        self, userhash: str, argv: Sequence[str], stdio: socket.socket, stderr: int
+    ) -> subprocess.Popen[bytes]:
+        home = self.host.home(userhash)
+        return subprocess.Popen(
+            [*self._programs.get(argv[0], argv[:1]), *argv[1:]],
+            stdin=stdio,
+            stdout=stdio,
+            stderr=stderr,
+            cwd=home,
+            env={**os.environ, "HOME": str(home)},
+        )
+
+    def _end_processes(self, userhash: str) -> None:
+        for process in self._processes.pop(userhash, []):
+            process.kill()
+            process.wait()

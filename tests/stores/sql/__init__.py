@@ -1,0 +1,1 @@
+"""Tests of `rootblood.stores.sql`, on real SQLite files."""
