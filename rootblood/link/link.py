@@ -20,6 +20,7 @@ from typing_extensions import override
 from rootblood.domain.environments import Environment, Identity
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
+from rootblood.link.channel import LinkChannel
 from rootblood.link.keys import LinkKeys
 from rootblood.settings import LinkSettings
 
@@ -95,7 +96,7 @@ class Link:
 
     async def open_session(
         self, session_factory: Callable[[], SessionType], request: SessionRequest
-    ) -> tuple["asyncssh.SSHClientChannel[bytes]", SessionType]:
+    ) -> tuple[LinkChannel, SessionType]:
         """Open a session channel and start what `request` says.
 
         Raises:
@@ -103,17 +104,22 @@ class Link:
         """
         pty = request.pty
         try:
-            channel, session = await self._connection.create_session(
+            channel = LinkChannel(self._connection)
+            session = await channel.create(
                 session_factory,
                 # asyncssh puts bytes on the wire as they are; its annotation only knows text.
                 cast("str | None", request.command),
-                subsystem=request.subsystem,
-                env=dict[bytes | str, bytes | str](request.env.items()),
-                request_pty="force" if pty else False,
+                request.subsystem,
+                dict(request.env),
+                request_pty=pty is not None,
                 term_type=pty.term if pty else None,
                 term_size=pty.size if pty else (0, 0, 0, 0),
                 term_modes=dict(pty.modes) if pty else {},
-                encoding=None,
+                x11_forwarding=False,
+                x11_display=None,
+                x11_auth_path=None,
+                x11_single_connection=False,
+                agent_forwarding=False,
             )
         except (asyncssh.Error, OSError) as error:
             _log.warning("link_refused_session", cause=str(error))

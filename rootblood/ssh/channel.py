@@ -4,7 +4,7 @@ A command is bytes to RFC 4254, and reaches the account's shell as the client se
 is not UTF-8, so it is decoded here with surrogates that stand for the other bytes. And asyncssh keeps any
 number of environment variables: here what is not on the list, or is too much, is refused one by one.
 
-This is the only place that overrides what asyncssh keeps private.
+Here and in `rootblood.link.channel`, and nowhere else, something is overridden that asyncssh keeps private.
 """
 
 import asyncio
@@ -13,13 +13,11 @@ import asyncssh
 from asyncssh.packet import SSHPacket
 from typing_extensions import override
 
+from rootblood.link.channel import MAX_PACKET_BYTES, WINDOW_BYTES, BoundedReceive
 from rootblood.ssh.environment import ClientEnvironment
 
-_WINDOW = 2 * 1024 * 1024
-_MAX_PACKET = 32 * 1024
 
-
-class SessionChannel(asyncssh.SSHServerChannel[bytes]):
+class SessionChannel(BoundedReceive, asyncssh.SSHServerChannel[bytes]):
     """A session channel that carries bytes.
 
     Args:
@@ -28,7 +26,7 @@ class SessionChannel(asyncssh.SSHServerChannel[bytes]):
     """
 
     def __init__(self, connection: asyncssh.SSHServerConnection, environment: ClientEnvironment) -> None:
-        connection._update_recv_pktlen(_MAX_PACKET)  # noqa: SLF001 - as create_server_channel does
+        connection._update_recv_pktlen(MAX_PACKET_BYTES)  # noqa: SLF001 - as create_server_channel does
         super().__init__(
             connection,
             asyncio.get_running_loop(),
@@ -39,8 +37,8 @@ class SessionChannel(asyncssh.SSHServerChannel[bytes]):
             max_line_length=0,
             encoding=None,
             errors="strict",
-            window=_WINDOW,
-            max_pktsize=_MAX_PACKET,
+            window=WINDOW_BYTES,
+            max_pktsize=MAX_PACKET_BYTES,
         )
         self._environment = environment
 

@@ -63,9 +63,7 @@ def test_refusals_look_alike(own_installation: Installation) -> None:
     assert refusals == {(255, "", f"NAME@127.0.0.1: {PERMISSION_DENIED}")}
 
 
-@pytest.mark.parametrize(
-    "name", ["../../etc", "x;id", "-oProxyCommand=x", "", "Alice", "a" * 1000]
-)
+@pytest.mark.parametrize("name", ["../../etc", "x;id", "-oProxyCommand=x", "", "Alice", "a" * 1000])
 async def test_a_name_that_can_be_none_is_refused_like_any(server: Server, name: str) -> None:
     with pytest.raises(asyncssh.PermissionDenied):
         await connect(server, name, password=ALICE_PASSWORD, client_keys=None)

@@ -1,4 +1,4 @@
-"""`ssh host command`: bytes in, bytes out, and the status of the command, as if there were nothing between."""
+"""`ssh host command`: bytes in, bytes out, and the status of the command."""
 
 import hashlib
 import os

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-
 from tests.e2e.installation import Client
 from tests.e2e.terminal import Terminal, terminal
 
@@ -56,7 +55,8 @@ def _split(window: Terminal) -> list[str]:
 
 
 def test_tmux_draws_in_the_environment(alice: Client, tmp_path: Path) -> None:
-    command = "tmux -L drawing new-session 'echo left; exec sleep 600' \\; split-window -h 'echo right; exec sleep 600'"
+    left, right = "'echo left; exec sleep 600'", "'echo right; exec sleep 600'"
+    command = f"tmux -L drawing new-session {left} \\; split-window -h {right}"
     with terminal(tmp_path, alice.argv(command, options=["-t"])) as window:
         window.wait_for("right")
         first = _split(window)[0]

@@ -73,7 +73,8 @@ def environment_arguments(
         else None,
         tmpfs={
             "/tmp": f"rw,exec,nosuid,nodev,size={limits.tmp_mib}m,mode=1777",  # noqa: S108
-            "/run": f"rw,noexec,nosuid,nodev,size={limits.run_mib}m,mode=1777",
+            # Owned by the account: runc gives a tmpfs the mode of the image's directory, here 755.
+            "/run": f"rw,noexec,nosuid,nodev,size={limits.run_mib}m,uid={identity.uid},gid={identity.gid}",
         },
         # The account can write to the first process's stdout: a log driver would let it fill the host's disk.
         log_config=LogConfig(type="none"),

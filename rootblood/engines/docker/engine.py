@@ -7,7 +7,7 @@ many tasks and servers at one container an account: whoever loses the race finds
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -118,8 +118,10 @@ class DockerEngine:
             if found is None:
                 tell(EnsureStep.CREATE)
                 made = await self._docker.call(partial(self._create, identity=identity))
-                if made is not None:
-                    started = await self._docker.call(partial(self._start, container_id=made))
+                started = made is not None and await self._docker.call(
+                    partial(self._start, container_id=made)
+                )
+                await self._pause(attempt, needed=not started)
                 continue
             environment = _environment_of(found)
             match environment.state:
@@ -138,12 +140,15 @@ class DockerEngine:
                         )
                     tell(EnsureStep.START)
                     started = await self._docker.call(partial(self._start, container_id=found["Id"]))
+                    await self._pause(attempt, needed=not started)
                 case _:
                     _log.info(
                         "environment_replaced", userhash=identity.userhash, state=found["State"]["Status"]
                     )
-                    await self.remove(identity.userhash)
-                    await asyncio.sleep(_ENSURE_PAUSE_S * attempt)
+                    # By its ID: under its name there may be the next one already, of somebody faster.
+                    await self._docker.call(partial(self._remove, container=found["Id"]))
+                    started = False
+                    await self._pause(attempt)
         _log.error("environment_unsettled", userhash=identity.userhash, attempts=_ENSURE_ATTEMPTS)
         raise EnvironmentFailedError("your environment could not be started; ask your administrator")
 
@@ -182,9 +187,16 @@ class DockerEngine:
 
         def ask(api: docker.APIClient) -> list[Environment]:
             labels = [f"{INSTANCE_LABEL}={self._instance}", USERHASH_LABEL]
-            names = [row["Names"][0] for row in api.containers(all=True, filters={"label": labels})]
-            found = (_inspect_container(api, name.removeprefix("/")) for name in names)
-            return [_environment_of(details) for details in found if details is not None]
+            return [
+                Environment(
+                    userhash=row["Labels"][USERHASH_LABEL],
+                    state=_STATES.get(row["State"], EnvironmentState.BROKEN),
+                    engine_id=row["Id"],
+                    image=row["Image"],
+                    created_at=datetime.fromtimestamp(row["Created"], UTC),
+                )
+                for row in api.containers(all=True, filters={"label": labels})
+            ]
 
         return await self._docker.call(ask)
 
@@ -215,6 +227,11 @@ class DockerEngine:
     async def close(self) -> None:
         """End the thread pool."""
         self._docker.close()
+
+    async def _pause(self, attempt: int, *, needed: bool = True) -> None:
+        """Give a removal under way the time to end; longer each time, nothing at first."""
+        if needed:
+            await asyncio.sleep(_ENSURE_PAUSE_S * attempt)
 
     def _make_shared(self, api: docker.APIClient) -> None:
         name = network_name(self._instance)
@@ -257,7 +274,11 @@ class DockerEngine:
             api.remove_container(created["Id"], force=True)
 
     def _inspect(self, api: docker.APIClient, userhash: str) -> dict[str, Any] | None:
-        return _inspect_container(api, container_name(userhash))
+        try:
+            details: dict[str, Any] = api.inspect_container(container_name(userhash))
+        except NotFound:
+            return None
+        return details
 
     def _create(self, api: docker.APIClient, identity: Identity) -> str | None:
         """Make the container and return its ID; None when somebody else made it meanwhile."""
@@ -311,14 +332,6 @@ class DockerEngine:
         return environment_arguments(
             api, identity, instance=self._instance, settings=self._environment, limits=self._limits
         )
-
-
-def _inspect_container(api: docker.APIClient, name: str) -> dict[str, Any] | None:
-    try:
-        details: dict[str, Any] = api.inspect_container(name)
-    except NotFound:
-        return None
-    return details
 
 
 def _environment_of(details: dict[str, Any]) -> Environment:

@@ -1,0 +1,81 @@
+"""The tries of one connection, against real accounts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import structlog
+
+from rootblood.services.accounts import Accounts
+from rootblood.services.passwords import Passwords
+from rootblood.settings import PasswordSettings, Settings
+from rootblood.ssh.auth import MAX_KEY_OFFERS, Authentication
+from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.schema import upgrade
+
+PASSWORD = "correct horse"
+
+
+@pytest_asyncio.fixture
+async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
+    settings = Settings(state_dir=tmp_path, passwords=PasswordSettings(memory_kib=8, time_cost=1))
+    database = Database(settings)
+    await upgrade(database)
+    passwords = Passwords(settings.passwords)
+    accounts = Accounts(SqlAccountStore(database, settings.accounts), passwords)
+    await accounts.create("alice", password=PASSWORD)
+    yield accounts
+    passwords.close()
+    await database.close()
+
+
+@pytest.fixture
+def authentication(accounts: Accounts) -> Authentication:
+    return Authentication(accounts, max_tries=3, log=structlog.stdlib.get_logger())
+
+
+async def test_the_right_password_within_the_tries(authentication: Authentication) -> None:
+    answers = [await authentication.password("alice", password) for password in ("wrong", "wrong", PASSWORD)]
+
+    assert answers == [False, False, True]
+    assert not authentication.exhausted
+    assert authentication.method == "password"
+
+
+async def test_even_the_right_password_is_refused_after_them(authentication: Authentication) -> None:
+    for _ in range(3):
+        assert not await authentication.password("alice", "wrong")
+
+    assert not await authentication.password("alice", PASSWORD)
+    assert authentication.exhausted
+
+
+async def test_tries_of_several_names_count_together(authentication: Authentication) -> None:
+    for name in ("alice", "bob", "carol", "../../etc"):
+        assert not await authentication.password(name, "wrong")
+
+    assert authentication.exhausted
+
+
+async def test_an_abandoned_try_counts(authentication: Authentication) -> None:
+    for _ in range(3):
+        task = asyncio.ensure_future(authentication.password("alice", "wrong"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert not await authentication.password("alice", PASSWORD)
+    assert authentication.exhausted
+
+
+async def test_unknown_keys_may_be_offered_for_a_while(authentication: Authentication) -> None:
+    for _ in range(MAX_KEY_OFFERS):
+        assert not await authentication.key("alice", b"no key")
+    assert not authentication.exhausted
+
+    assert not await authentication.key("alice", b"no key")
+    assert authentication.exhausted

@@ -1,0 +1,67 @@
+"""Which variables and terminal types of a client are taken."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rootblood.ssh.environment import ClientEnvironment, accepted_term
+
+
+@pytest.mark.parametrize("name", [b"LANG", b"LC_ALL", b"LC_CTYPE", b"COLORTERM", b"TERM_PROGRAM"])
+def test_locale_and_colour_are_taken(name: bytes) -> None:
+    environment = ClientEnvironment(max_count=10, max_bytes=1000)
+
+    assert environment.offer(name, b"value")
+    assert {name: b"value"} == environment.variables
+
+
+@pytest.mark.parametrize(
+    "name", [b"LD_PRELOAD", b"PATH", b"BASH_ENV", b"LC_", b"LC_all", b"LANGUAGE_", b"LANG\n", b"", b"\xff"]
+)
+def test_anything_else_is_refused(name: bytes) -> None:
+    environment = ClientEnvironment(max_count=10, max_bytes=1000)
+
+    assert not environment.offer(name, b"value")
+    assert {} == environment.variables
+
+
+def test_count_is_capped_and_a_known_name_can_still_change() -> None:
+    environment = ClientEnvironment(max_count=1, max_bytes=1000)
+
+    assert [True, False, True] == [
+        environment.offer(b"LANG", b"one"),
+        environment.offer(b"LC_ALL", b"two"),
+        environment.offer(b"LANG", b"three"),
+    ]
+    assert {b"LANG": b"three"} == environment.variables
+
+
+def test_a_value_with_nul_is_refused() -> None:
+    assert not ClientEnvironment(max_count=1, max_bytes=100).offer(b"LANG", b"a\0b")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"LANG", b"LC_ALL", b"LC_TIME", b"COLORTERM"]), st.binary(max_size=40))
+    )
+)
+def test_size_never_exceeds_the_cap(offers: list[tuple[bytes, bytes]]) -> None:
+    environment = ClientEnvironment(max_count=3, max_bytes=60)
+
+    for name, value in offers:
+        environment.offer(name, value)
+
+    assert len(environment.variables) <= 3
+    assert sum(len(name) + len(value) for name, value in environment.variables.items()) <= 60
+
+
+@pytest.mark.parametrize("term", ["xterm", "screen-256color", "tmux-direct", "rxvt+x_y.z"])
+def test_a_plain_terminal_type_passes(term: str) -> None:
+    assert term == accepted_term(term)
+
+
+@pytest.mark.parametrize(
+    "term", ["", "x" * 65, "x" * 200_000, "xterm\x1b[31m", "a b", "../x", "xterm\n", "\u00e9"]
+)
+def test_another_becomes_a_common_one(term: str) -> None:
+    assert accepted_term(term) == "xterm-256color"
