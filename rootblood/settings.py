@@ -220,11 +220,6 @@ class Settings(BaseSettings):
     accounts: AccountSettings = AccountSettings()
     log: LogSettings = LogSettings()
 
-    @property
-    def database_url(self) -> str:
-        """The URL to open: the one that was set, or SQLite in `state_dir`."""
-        return self.database.url or f"sqlite+aiosqlite:///{self.state_dir.absolute() / 'rootblood.db'}"
-
 
 def load_settings(config_file: Path | None = None) -> Settings:
     """Read the settings of this installation.

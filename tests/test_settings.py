@@ -24,29 +24,29 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     settings = load_settings()
 
     assert (Path("state"), Path("keys")) == (settings.state_dir, settings.keys_dir)
-    assert (settings.ssh.host, settings.ssh.port) == ("127.0.0.1", 2222)
-    assert (settings.web.host, settings.web.port) == ("127.0.0.1", 8080)
-    assert (settings.engine.kind, settings.engine.instance) == ("docker", "default")
-    assert (
+    assert ("127.0.0.1", 2222) == (settings.ssh.host, settings.ssh.port)
+    assert ("127.0.0.1", 8080) == (settings.web.host, settings.web.port)
+    assert ("docker", "default") == (settings.engine.kind, settings.engine.instance)
+    assert (19456, 2, 1, 1024) == (
         settings.passwords.memory_kib,
         settings.passwords.time_cost,
         settings.passwords.parallelism,
         settings.passwords.max_bytes,
-    ) == (19456, 2, 1, 1024)
-    assert settings.accounts.uid_min == 20000
+    )
+    assert 20000 == settings.accounts.uid_min
 
 
 def test_hardening_is_on_by_default() -> None:
     environment = load_settings().environment
 
-    assert (
+    assert (True, ("ALL",), True, None, True, False) == (
         environment.read_only_root,
         environment.cap_drop,
         environment.no_new_privileges,
         environment.seccomp_profile,
         environment.init,
         environment.icc,
-    ) == (True, ("ALL",), True, None, True, False)
+    )
 
 
 def test_the_process_environment_wins_over_the_file_and_the_file_over_the_defaults(
@@ -71,12 +71,12 @@ def test_a_file_is_named_by_argument_or_by_the_process_environment(
     for port in (1, 2, 3):
         (directory / f"{port}.toml").write_text(f"ssh.port = {port}\n")
     (directory / "1.toml").rename(directory / "rootblood.toml")
-    assert load_settings().ssh.port == 1
+    assert 1 == load_settings().ssh.port
 
     monkeypatch.setenv("ROOTBLOOD_CONFIG", "2.toml")
-    assert load_settings().ssh.port == 2
+    assert 2 == load_settings().ssh.port
 
-    assert load_settings(Path("3.toml")).ssh.port == 3
+    assert 3 == load_settings(Path("3.toml")).ssh.port
 
 
 def test_a_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line_that_says_where(directory: Path, content: str, wh
     with pytest.raises(ConfigurationError, match=where) as caught:
         load_settings()
 
-    assert len(str(caught.value).splitlines()) == 1
+    assert 1 == len(str(caught.value).splitlines())
 
 
 def test_a_misspelt_field_in_the_process_environment_is_a_mistake_too(
@@ -137,5 +137,5 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 
 def test_a_group_can_be_made_by_itself() -> None:
-    assert LimitsSettings(pids=512).pids == 512
-    assert (AccountSettings(uid_min=1000, uid_max=1000).uid_min, 1000) == (1000, 1000)
+    assert 512 == LimitsSettings(pids=512).pids
+    assert (1000, 1000) == (AccountSettings(uid_min=1000, uid_max=1000).uid_min, 1000)

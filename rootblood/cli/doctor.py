@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rootblood.app import build_engine, open_core
-from rootblood.cli.output import print_json, say
+from rootblood.cli.output import explain, print_json, say
 from rootblood.engines.base import EngineInfo
 from rootblood.errors import ConfigurationError, RootBloodError
 from rootblood.link.keys import read_link_keys
@@ -84,4 +84,4 @@ async def _run(name: str, check: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(name, ok=True, detail=await check())
     except RootBloodError as error:
-        return Finding(name, ok=False, detail=str(error))
+        return Finding(name, ok=False, detail=explain(error))

@@ -4,14 +4,16 @@ One argon2id check costs 19 MiB and 29 ms of a core, and anybody who reaches a d
 run in a thread pool of their own, as many at once as there are cores; a few wait; one more is refused at
 once; one whose client has left before its turn is not run at all.
 
-A check says only yes or no, and works as hard for an account that does not exist. Passwords are the UTF-8
-bytes as they came, without normalisation, as OpenSSH takes them.
+A check says only yes or no, and works as hard for an account that does not exist. Passwords are compared in
+NFKC form: SSH has them prepared so on their way (RFC 4252 section 8, RFC 4013), and whoever sets one with an
+accent at the command line must be able to type it at either door.
 """
 
 import asyncio
 import base64
 import secrets
 import threading
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -76,6 +78,8 @@ class Passwords:
         Raises:
             LimitReachedError: too many checks wait already.
         """
+        if len(password) > self._settings.max_bytes:  # a character is a byte at least: nothing to prepare
+            return False
         encoded = _encoded(password)
         if encoded is None or len(encoded) > self._settings.max_bytes:
             return False
@@ -116,7 +120,7 @@ class Passwords:
 def _encoded(password: str) -> bytes | None:
     """The bytes of a password; None where it is not text."""
     try:
-        encoded = password.encode("utf-8")
+        encoded = unicodedata.normalize("NFKC", password).encode("utf-8")
     except UnicodeEncodeError:
         return None
     return None if b"\0" in encoded else encoded

@@ -49,7 +49,7 @@ def test_a_key_is_added_listed_and_deleted(rootblood: Rootblood, key_file: Path,
     assert key_file.read_text().strip() == entry["line"]
 
     assert Outcome(0, f"deleted {shown}\n", "") == rootblood("key", "delete", "alice", fingerprint[:20])
-    assert json.loads(rootblood("key", "list", "alice", "--json").out) == []
+    assert [] == json.loads(rootblood("key", "list", "alice", "--json").out)
     assert Outcome(1, "", "rootblood: alice has no such key\n") == rootblood(
         "key", "delete", "alice", fingerprint
     )
@@ -60,7 +60,7 @@ def test_a_key_from_stdin(rootblood: Rootblood, key_file: Path, fingerprint: str
 
     outcome = rootblood("key", "add", "alice", "-", stdin=key_file.read_bytes())
 
-    assert outcome.status == 0
+    assert 0 == outcome.status
     assert fingerprint in outcome.out
 
 
@@ -69,7 +69,7 @@ def test_a_comment_that_is_not_utf_8(rootblood: Rootblood, key_file: Path) -> No
 
     outcome = rootblood("key", "add", "alice", "-", stdin=key_file.read_bytes().strip() + b" caf\xe9\n")
 
-    assert outcome.status == 0
+    assert 0 == outcome.status
     assert outcome.out.endswith("caf\ufffd\n")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import rootblood as package
-from tests.cli.conftest import MemoryEngine, Outcome, Rootblood
+from tests.cli.conftest import Outcome, Rootblood
+from tests.fakes.engine import FakeEngine
 
 
 def test_the_version(rootblood: Rootblood) -> None:
@@ -29,17 +30,17 @@ def test_the_version(rootblood: Rootblood) -> None:
 )
 def test_wrong_usage_is_2(installation: Path, rootblood: Rootblood, arguments: list[str]) -> None:
     del installation
-    assert rootblood(*arguments).status == 2
+    assert 2 == rootblood(*arguments).status
 
 
 def test_help_is_0_and_names_every_noun(rootblood: Rootblood) -> None:
     outcome = rootblood("--help")
 
-    assert outcome.status == 0
+    assert 0 == outcome.status
     assert {"serve", "setup", "doctor", "user", "key", "env"} <= set(outcome.out.split())
 
 
-def test_a_refusal_is_1_and_one_line(installation: Path, engine: MemoryEngine, rootblood: Rootblood) -> None:
+def test_a_refusal_is_1_and_one_line(installation: Path, engine: FakeEngine, rootblood: Rootblood) -> None:
     del installation, engine
     assert Outcome(1, "", "rootblood: there is no account 'nobody'\n") == rootblood("user", "lock", "nobody")
 
@@ -47,10 +48,10 @@ def test_a_refusal_is_1_and_one_line(installation: Path, engine: MemoryEngine, r
 def test_before_setup_every_command_says_what_to_do(directory: Path, rootblood: Rootblood) -> None:
     outcome = rootblood("user", "list")
 
-    assert outcome.status == 1
-    assert len(outcome.err.splitlines()) == 1
+    assert 1 == outcome.status
+    assert 1 == len(outcome.err.splitlines())
     assert "rootblood setup" in outcome.err
-    assert list(directory.iterdir()) == []
+    assert [] == list(directory.iterdir())
 
 
 def test_wrong_settings_are_one_line(directory: Path, rootblood: Rootblood) -> None:
@@ -58,21 +59,21 @@ def test_wrong_settings_are_one_line(directory: Path, rootblood: Rootblood) -> N
 
     outcome = rootblood("--config", "own.toml", "user", "list")
 
-    assert outcome.status == 1
+    assert 1 == outcome.status
     assert outcome.err.startswith("rootblood: setting ssh.port: ")
-    assert len(outcome.err.splitlines()) == 1
+    assert 1 == len(outcome.err.splitlines())
 
 
 def test_a_settings_file_that_is_not_there(directory: Path, rootblood: Rootblood) -> None:
     del directory
     assert (
-        rootblood("--config", "none.toml", "user", "list").err
-        == "rootblood: the settings file none.toml does not exist\n"
+        "rootblood: the settings file none.toml does not exist\n"
+        == rootblood("--config", "none.toml", "user", "list").err
     )
 
 
 def test_a_broken_database_is_one_line_with_the_cause(
-    installation: Path, engine: MemoryEngine, rootblood: Rootblood
+    installation: Path, engine: FakeEngine, rootblood: Rootblood
 ) -> None:
     del engine
     (installation / "state" / "rootblood.db").write_bytes(b"something else entirely, " * 100)
@@ -101,14 +102,14 @@ def test_as_a_program_of_its_own(installation: Path) -> None:
         return done.returncode, done.stdout, done.stderr
 
     status, out, err = run("user", "add", "alice")
-    assert status == 0
+    assert 0 == status
     assert out.startswith(b"added alice, UID 20000\n")
-    assert len(err.splitlines()) == 1
+    assert 1 == len(err.splitlines())
     assert b"is published to the environments at its first login" in err
 
     status, out, err = run("user", "lock", "caf\u00e9")
-    assert (status, out) == (1, b"")
-    assert err == b"rootblood: there is no account 'caf\\xe9'\n"
+    assert (1, b"") == (status, out)
+    assert b"rootblood: there is no account 'caf\\xe9'\n" == err
 
     status, out, err = run("env", "list")
-    assert (status, out, len(err.splitlines())) == (1, b"", 1)
+    assert (1, b"", 1) == (status, out, len(err.splitlines()))

@@ -27,7 +27,7 @@ def test_lines_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     note(HOSTILE)
 
     captured = capsys.readouterr()
-    assert captured.out == ESCAPED + "\n"
+    assert ESCAPED + "\n" == captured.out
     assert f"rootblood: {ESCAPED}\n" == captured.err
 
 
@@ -39,7 +39,7 @@ def test_any_text_is_one_line_that_no_terminal_obeys(capsys: pytest.CaptureFixtu
 
     lines = capsys.readouterr().out.removesuffix("\n").split("\n")
 
-    assert len(lines) == 3
+    assert 3 == len(lines)
     assert not OBEYED & set("".join(lines))
 
 
@@ -48,17 +48,17 @@ def test_a_table_is_as_wide_as_it_needs_to_be(capsys: pytest.CaptureFixture[str]
         ("NAME", "ADMIN", "CREATED", "NOTE"), [("alice", True, MOMENT, None), ("b", False, MOMENT, "x")]
     )
 
-    assert capsys.readouterr().out.splitlines() == [
+    assert [
         "NAME   ADMIN  CREATED               NOTE",
         "alice  yes    2026-07-01 12:30 UTC  -",
         "b      no     2026-07-01 12:30 UTC  x",
-    ]
+    ] == capsys.readouterr().out.splitlines()
 
 
 def test_an_empty_table_is_its_headings(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("NAME",), [])
 
-    assert capsys.readouterr().out == "NAME\n"
+    assert "NAME\n" == capsys.readouterr().out
 
 
 @same_capture
@@ -75,7 +75,7 @@ def test_json_is_plain_ascii_and_says_the_same(capsys: pytest.CaptureFixture[str
 def test_times_in_json_are_iso_8601(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"at": MOMENT})
 
-    assert json.loads(capsys.readouterr().out) == {"at": "2026-07-01T12:30:15+00:00"}
+    assert {"at": "2026-07-01T12:30:15+00:00"} == json.loads(capsys.readouterr().out)
 
 
 def test_what_has_no_form_in_json_is_a_mistake_of_ours() -> None:
@@ -88,12 +88,12 @@ def test_the_operator_is_told_what_the_database_said() -> None:
     error.__cause__ = RuntimeError("SELECT secrets FROM accounts")
     error.__cause__.__cause__ = sqlite3.OperationalError("database is locked")
 
-    assert explain(error) == "the database does not answer: database is locked"
+    assert "the database does not answer: database is locked" == explain(error)
 
 
 def test_other_errors_speak_for_themselves() -> None:
     error = NotFoundError("there is no account 'alice'")
     error.__cause__ = KeyError("alice")
 
-    assert explain(error) == "there is no account 'alice'"
-    assert explain(StoreUnavailableError("the database is too busy")) == "the database is too busy"
+    assert "there is no account 'alice'" == explain(error)
+    assert "the database is too busy" == explain(StoreUnavailableError("the database is too busy"))

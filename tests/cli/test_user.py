@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
-from tests.cli.conftest import MemoryEngine, Outcome, Rootblood
+from tests.cli.conftest import Outcome, Rootblood, start_environment
+from tests.fakes.engine import FakeEngine
 
 pytestmark = pytest.mark.usefixtures("installation")
 
@@ -26,46 +26,47 @@ def key_file(tmp_path: Path) -> Path:
 
 def listed(rootblood: Rootblood, *arguments: str) -> list[dict[str, object]]:
     outcome = rootblood("user", "list", "--json", *arguments)
-    assert (outcome.status, outcome.err) == (0, "")
+    assert (0, "") == (outcome.status, outcome.err)
     found = json.loads(outcome.out)
     assert isinstance(found, list)
     return found
 
 
-def test_the_life_of_an_account(engine: MemoryEngine, rootblood: Rootblood, key_file: Path) -> None:
+def test_the_life_of_an_account(engine: FakeEngine, rootblood: Rootblood, key_file: Path) -> None:
     outcome = rootblood("user", "add", "alice", "--key-file", str(key_file), "--admin")
     assert (
         Outcome(0, "added alice, UID 20000, an administrator\nlog in with: ssh -p 2222 alice@127.0.0.1\n", "")
         == outcome
     )
-    assert {"alice"} == engine.names
+    assert [["alice"]] == engine.installs
 
     (alice,) = listed(rootblood)
-    assert tuple(
+    assert ("alice", 20000, "active", True, False, True) == tuple(
         alice[field] for field in ("name", "uid", "state", "admin", "has_password", "published")
-    ) == ("alice", 20000, "active", True, False, True)
+    )
     assert "password_hash" not in alice
 
     outcome = rootblood("user", "lock", "alice")
     assert "sessions already open go on until: rootblood env stop alice" in outcome.out
-    assert [account["state"] for account in listed(rootblood)] == ["locked"]
+    assert ["locked"] == [account["state"] for account in listed(rootblood)]
 
     assert Outcome(0, "unlocked alice\n", "") == rootblood("user", "unlock", "alice")
-    assert [account["state"] for account in listed(rootblood)] == ["active"]
+    assert ["active"] == [account["state"] for account in listed(rootblood)]
 
-    engine.start(str(alice["userhash"]))
+    start_environment(engine, str(alice["userhash"]))
     outcome = rootblood("user", "delete", "alice", "--yes")
-    assert outcome.status == 0
+    assert 0 == outcome.status
     assert "the name and the UID stay reserved" in outcome.out
-    assert ({}, set()) == (engine.environments, engine.homes)
+    assert {} == engine.host.containers
+    assert not engine.host.home(str(alice["userhash"])).exists()
 
-    assert listed(rootblood) == []
-    assert [(account["name"], account["state"]) for account in listed(rootblood, "--all")] == [
-        ("alice", "deleted")
+    assert [] == listed(rootblood)
+    assert [("alice", "deleted")] == [
+        (account["name"], account["state"]) for account in listed(rootblood, "--all")
     ]
     assert (
-        rootblood("user", "add", "alice").err
-        == "rootblood: the name alice belonged to a deleted account and is not given again\n"
+        "rootblood: the name alice belonged to a deleted account and is not given again\n"
+        == rootblood("user", "add", "alice").err
     )
 
 
@@ -82,69 +83,79 @@ def test_an_account_nobody_can_log_in_to_says_how_to_change_that(rootblood: Root
 
 @pytest.mark.usefixtures("engine")
 def test_a_list_for_people(rootblood: Rootblood) -> None:
-    assert rootblood("user", "list").out.splitlines() == ["NAME  UID  STATE  ADMIN  PASSWORD  CREATED"]
+    assert ["NAME  UID  STATE  ADMIN  PASSWORD  CREATED"] == rootblood("user", "list").out.splitlines()
 
     rootblood("user", "add", "alice", "--password-stdin", stdin=PASSWORD)
 
-    assert rootblood("user", "list").out.splitlines()[1].split()[:5] == [
+    assert [
         "alice",
         "20000",
         "active",
         "no",
         "yes",
-    ]
+    ] == rootblood("user", "list").out.splitlines()[1].split()[:5]
 
 
-@pytest.mark.parametrize("failure", [EngineUnavailableError("Docker is away"), ImageMissingError("no image")])
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("engine", "the container engine does not answer"),
+        ("image", "the image of the environments is missing"),
+    ],
+)
 def test_without_an_engine_an_account_is_added_all_the_same(
-    engine: MemoryEngine, rootblood: Rootblood, failure: EngineUnavailableError
+    engine: FakeEngine, rootblood: Rootblood, missing: str, reason: str
 ) -> None:
-    engine.failure = failure
+    engine.away = missing == "engine"
+    engine.image_present = missing != "image"
 
     outcome = rootblood("user", "add", "alice")
 
-    assert outcome.status == 0
+    assert 0 == outcome.status
     assert [
-        f"rootblood: {failure}; the name alice is published to the environments at its first login instead"
-    ] == (outcome.err.splitlines())
-    assert [(account["name"], account["published"]) for account in listed(rootblood)] == [("alice", False)]
+        f"rootblood: {reason}; the name alice is published to the environments at its first login instead"
+    ] == outcome.err.splitlines()
+    assert [("alice", False)] == [(account["name"], account["published"]) for account in listed(rootblood)]
 
 
 def test_a_deletion_the_engine_fails_is_finished_by_the_same_command(
-    engine: MemoryEngine, rootblood: Rootblood
+    engine: FakeEngine, rootblood: Rootblood
 ) -> None:
     rootblood("user", "add", "alice")
-    engine.start(str(listed(rootblood)[0]["userhash"]))
-    engine.failure = EnvironmentFailedError("the volume is in use")
+    userhash = str(listed(rootblood)[0]["userhash"])
+    start_environment(engine, userhash)
+    engine.away = True
 
     outcome = rootblood("user", "delete", "alice", "--yes")
 
-    assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err.splitlines() == [
-        "rootblood: the volume is in use; alice is locked but not deleted: give the same command again"
-    ]
-    assert [account["state"] for account in listed(rootblood)] == ["locked"]
+    assert (1, "") == (outcome.status, outcome.out)
+    assert (
+        "rootblood: the container engine does not answer; "
+        "alice is locked but not deleted: give the same command again\n"
+    ) == outcome.err
+    assert ["locked"] == [account["state"] for account in listed(rootblood)]
 
-    engine.failure = None
-    assert rootblood("user", "delete", "alice", "--yes").status == 0
-    assert ({}, set(), []) == (engine.environments, engine.homes, listed(rootblood))
+    engine.away = False
+    assert 0 == rootblood("user", "delete", "alice", "--yes").status
+    assert ({}, []) == (engine.host.containers, listed(rootblood))
+    assert not engine.host.home(userhash).exists()
 
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_password_from_stdin(rootblood: Rootblood, end: bytes) -> None:
-    assert rootblood("user", "add", "alice", "--password-stdin", stdin=PASSWORD.strip() + end).status == 0
-    assert [account["has_password"] for account in listed(rootblood)] == [True]
+    assert 0 == rootblood("user", "add", "alice", "--password-stdin", stdin=PASSWORD.strip() + end).status
+    assert [True] == [account["has_password"] for account in listed(rootblood)]
 
     assert Outcome(0, "alice has no password any more, only keys\n", "") == rootblood(
         "user", "passwd", "alice", "--none"
     )
-    assert [account["has_password"] for account in listed(rootblood)] == [False]
+    assert [False] == [account["has_password"] for account in listed(rootblood)]
 
     assert Outcome(0, "alice has a new password\n", "") == rootblood(
         "user", "passwd", "alice", "--password-stdin", stdin=PASSWORD
     )
-    assert [account["has_password"] for account in listed(rootblood)] == [True]
+    assert [True] == [account["has_password"] for account in listed(rootblood)]
 
 
 @pytest.mark.usefixtures("engine")
@@ -162,9 +173,9 @@ def test_a_password_from_stdin(rootblood: Rootblood, end: bytes) -> None:
 def test_a_password_that_cannot_be_one(rootblood: Rootblood, stdin: bytes, reason: str) -> None:
     outcome = rootblood("user", "add", "alice", "--password-stdin", stdin=stdin)
 
-    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert (1, "", 1) == (outcome.status, outcome.out, len(outcome.err.splitlines()))
     assert reason in outcome.err
-    assert listed(rootblood) == []
+    assert [] == listed(rootblood)
 
 
 @pytest.mark.usefixtures("engine")
@@ -172,7 +183,7 @@ def test_a_password_that_cannot_be_one(rootblood: Rootblood, stdin: bytes, reaso
 def test_a_name_that_cannot_be_one(rootblood: Rootblood, name: str) -> None:
     outcome = rootblood("user", "add", "--", name)
 
-    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert (1, "", 1) == (outcome.status, outcome.out, len(outcome.err.splitlines()))
     assert "\x1b" not in outcome.err
 
 
@@ -188,8 +199,8 @@ def test_key_files_several_and_from_stdin(rootblood: Rootblood, key_file: Path, 
         stdin=key_file.read_bytes(),
     )
 
-    assert outcome.status == 0
-    assert len(json.loads(rootblood("key", "list", "alice", "--json").out)) == 1
+    assert 0 == outcome.status
+    assert 1 == len(json.loads(rootblood("key", "list", "alice", "--json").out))
 
 
 @pytest.mark.usefixtures("engine")
@@ -206,9 +217,9 @@ def test_a_key_file_that_will_not_do_makes_no_account(
         ("/dev/zero", "too large"),
     ]:
         outcome = rootblood("user", "add", "alice", "--key-file", file)
-        assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+        assert (1, "", 1) == (outcome.status, outcome.out, len(outcome.err.splitlines()))
         assert reason in outcome.err
-    assert listed(rootblood) == []
+    assert [] == listed(rootblood)
 
 
 @pytest.mark.usefixtures("engine")
@@ -224,7 +235,7 @@ def test_a_key_file_that_will_not_do_makes_no_account(
 def test_what_cannot_be_asked_for_without_a_terminal_is_wrong_usage(
     rootblood: Rootblood, arguments: list[str]
 ) -> None:
-    assert rootblood("user", *arguments).status == 2
+    assert 2 == rootblood("user", *arguments).status
 
 
 class Terminal:
@@ -271,10 +282,10 @@ def test_a_password_is_asked_for_twice_and_not_shown(rootblood: Rootblood, insta
     terminal.answer("New password for alice:", "correct horse")
     terminal.answer("The same again:", "correct horse")
 
-    assert terminal.end() == 0, terminal.seen
+    assert 0 == terminal.end(), terminal.seen
     assert "alice has a new password" in terminal.seen
     assert "horse" not in terminal.seen
-    assert [account["has_password"] for account in listed(rootblood)] == [True]
+    assert [True] == [account["has_password"] for account in listed(rootblood)]
 
 
 @pytest.mark.usefixtures("engine")
@@ -285,9 +296,9 @@ def test_two_passwords_that_differ_change_nothing(rootblood: Rootblood, installa
     terminal.answer("New password for alice:", "correct horse")
     terminal.answer("The same again:", "correct hearse")
 
-    assert terminal.end() == 1
+    assert 1 == terminal.end()
     assert "rootblood: the two passwords differ; nothing was changed" in terminal.seen
-    assert [account["has_password"] for account in listed(rootblood)] == [False]
+    assert [False] == [account["has_password"] for account in listed(rootblood)]
 
 
 @pytest.mark.usefixtures("engine")
@@ -297,9 +308,9 @@ def test_a_deletion_says_what_goes_and_wants_the_name(rootblood: Rootblood, inst
 
     terminal.answer("Type the name of the account to delete it:", "y")
 
-    assert terminal.end() == 1
+    assert 1 == terminal.end()
     assert (
         "This deletes the environment of alice, the home with all files in it, and the keys." in terminal.seen
     )
     assert "rootblood: that is not alice; nothing was deleted" in terminal.seen
-    assert [account["state"] for account in listed(rootblood)] == ["active"]
+    assert ["active"] == [account["state"] for account in listed(rootblood)]

@@ -71,13 +71,13 @@ def test_other_names_are_not(name: str) -> None:
 
 
 def test_every_reserved_name_could_be_one() -> None:
-    assert [name for name in RESERVED_NAMES if not is_account_name(name)] == []
+    assert [] == [name for name in RESERVED_NAMES if not is_account_name(name)]
 
 
 def test_a_userhash_is_128_random_bits() -> None:
     made = {new_userhash() for _ in range(100)}
 
-    assert len(made) == 100
+    assert 100 == len(made)
     assert all(USERHASH_PATTERN.fullmatch(userhash) for userhash in made)
 
 
@@ -93,5 +93,5 @@ def test_group_and_home_follow_from_the_row() -> None:
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
 
-    assert account.gid == 20001
+    assert 20001 == account.gid
     assert f"/home/{'ab' * 16}" == account.home

@@ -45,6 +45,17 @@ def test_password(installation: Installation, server: Server, method: str) -> No
     assert (done.returncode, done.stdout) == (0, "in\n")
 
 
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
+def test_a_password_beyond_ascii(installation: Installation, server: Server, method: str) -> None:
+    password = "\ufb01ne \u2116 5: p\u00e4ssw\u00f6rd"  # a ligature and a sign that SSH prepares away
+    installation.cli("user", "passwd", "bob", "--password-stdin", stdin=password)
+
+    done = with_password(installation, server, "bob", password, method)
+    installation.cli("user", "passwd", "bob", "--none")
+
+    assert (done.returncode, done.stdout) == (0, "in\n")
+
+
 def test_refusals_look_alike(own_installation: Installation) -> None:
     own_installation.cli("user", "add", "locked", "--password-stdin", stdin=ALICE_PASSWORD)
     own_installation.cli("user", "lock", "locked")

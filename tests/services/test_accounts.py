@@ -90,7 +90,7 @@ async def test_an_account_is_made_and_found(accounts: Accounts) -> None:
 
     assert made == await accounts.get("alice")
     assert made.admin
-    assert [entry.key for entry in await accounts.keys("alice")] == [KEY]
+    assert [KEY] == [entry.key for entry in await accounts.keys("alice")]
     assert [made] == await accounts.list()
 
 
@@ -102,7 +102,7 @@ async def test_a_name_that_cannot_be_one(accounts: Accounts, store: CountingStor
         await accounts.get(name)
 
     assert len(str(caught.value)) < 500
-    assert store.queries == 0
+    assert 0 == store.queries
 
 
 @pytest.mark.parametrize("name", ["root", "sshd", "sudo", "systemd-resolve"])
@@ -115,7 +115,7 @@ async def test_a_password_that_cannot_be_one_makes_no_account(accounts: Accounts
     with pytest.raises(InvalidInputError, match="at least 8"):
         await accounts.create("alice", password="short")
 
-    assert await accounts.list() == []
+    assert [] == await accounts.list()
 
 
 async def test_a_name_is_taken_for_ever(accounts: Accounts) -> None:
@@ -126,7 +126,7 @@ async def test_a_name_is_taken_for_ever(accounts: Accounts) -> None:
         await accounts.create("alice")
     with pytest.raises(NotFoundError, match="no account 'alice'"):
         await accounts.get("alice")
-    assert [account.state for account in await accounts.list(include_deleted=True)] == [AccountState.DELETED]
+    assert [AccountState.DELETED] == [account.state for account in await accounts.list(include_deleted=True)]
 
 
 async def test_what_needs_an_account_says_that_there_is_none(accounts: Accounts) -> None:
@@ -159,7 +159,7 @@ async def test_a_key_is_deleted_by_as_much_of_its_fingerprint_as_is_its_own(acco
     assert second == await accounts.delete_key("alice", second.fingerprint.removeprefix("SHA256:")[:8])
     with pytest.raises(NotFoundError, match="alice has no such key"):
         await accounts.delete_key("alice", second.fingerprint)
-    assert [entry.key for entry in await accounts.keys("alice")] == [KEY]
+    assert [KEY] == [entry.key for entry in await accounts.keys("alice")]
 
 
 @pytest.mark.parametrize("fingerprint", ["", "SHA256:"])
@@ -209,14 +209,14 @@ async def test_unknown_locked_deleted_and_wrong_are_one_answer_after_the_same_wo
         assert None is await accounts.authenticate_key(name, blob)
         return store.queries, passwords.checks
 
-    assert [
+    assert [(3, 1)] * 6 == [
         await work("alice", "wrong", b"wrong"),
         await work("nobody", PASSWORD, KEY.blob),
         await work("locked", PASSWORD, KEY.blob),
         await work("locked", "wrong", b"wrong"),
         await work("deleted", PASSWORD, KEY.blob),
         await work("keyless", PASSWORD, KEY.blob),
-    ] == [(3, 1)] * 6
+    ]
 
 
 async def test_unlocking_lets_in_again(accounts: Accounts) -> None:
@@ -246,7 +246,7 @@ async def test_a_malformed_name_reaches_neither_the_store_nor_argon2(
     assert None is await accounts.authenticate_password(name, PASSWORD)
     assert None is await accounts.authenticate_key(name, KEY.blob)
     assert None is await accounts.active(name)
-    assert (store.queries, passwords.checks) == (0, 0)
+    assert (0, 0) == (store.queries, passwords.checks)
 
 
 async def test_a_login_renews_a_hash_made_with_other_parameters(

@@ -10,7 +10,7 @@ from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.keys import AccountKey, PublicKey, fingerprint_of
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
 from rootblood.settings import AccountSettings
-from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.database import Database, uninterrupted
 from rootblood.stores.sql.models import AccountRow, KeyRow
 
 _MAX_IN = 500
@@ -25,6 +25,7 @@ class SqlAccountStore:
         self._database = database
         self._settings = settings
 
+    @uninterrupted
     async def add(
         self, *, name: str, userhash: str, admin: bool, password_hash: str | None, keys: Sequence[PublicKey]
     ) -> Account:
@@ -60,6 +61,7 @@ class SqlAccountStore:
             session.add_all(_key_row(uid, key, now) for key in keys)
         return _account(row)
 
+    @uninterrupted
     async def by_name(self, name: str) -> Account | None:
         """The account of that name, unless it is deleted."""
         query = select(AccountRow).where(
@@ -69,6 +71,7 @@ class SqlAccountStore:
             row = await session.scalar(query)
         return None if row is None else _account(row)
 
+    @uninterrupted
     async def set_state(self, userhash: str, state: AccountState) -> None:
         """Lock or unlock."""
         if state is AccountState.DELETED:
@@ -76,6 +79,7 @@ class SqlAccountStore:
         async with self._database.write() as session:
             (await _living(session, userhash)).state = state.value
 
+    @uninterrupted
     async def delete(self, userhash: str) -> None:
         """Leave a tombstone: keys and password hash are gone, name and UID stay taken."""
         async with self._database.write() as session:
@@ -84,11 +88,13 @@ class SqlAccountStore:
             row.password_hash = None
             await session.execute(delete(KeyRow).where(KeyRow.account_uid == row.uid))
 
+    @uninterrupted
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
         """Replace the password hash; None means that no password is accepted."""
         async with self._database.write() as session:
             (await _living(session, userhash)).password_hash = password_hash
 
+    @uninterrupted
     async def refresh_password_hash(self, userhash: str, *, old: str, new: str) -> bool:
         """Replace `old` by `new`, a hash of the same password; False when `old` is there no longer."""
         async with self._database.write() as session:
@@ -98,6 +104,7 @@ class SqlAccountStore:
             row.password_hash = new
         return True
 
+    @uninterrupted
     async def mark_published(self, userhashes: Sequence[str]) -> None:
         """Note that the environments know these accounts' names."""
         if not userhashes:
@@ -109,12 +116,14 @@ class SqlAccountStore:
                     update(AccountRow).where(AccountRow.userhash.in_(some)).values(published=True)
                 )
 
+    @uninterrupted
     async def keys(self, userhash: str) -> Sequence[AccountKey]:
         """The account's keys, oldest first."""
         query = select(KeyRow).join(AccountRow).where(AccountRow.userhash == userhash).order_by(KeyRow.id)
         async with self._database.read() as session:
             return [_account_key(row) for row in await session.scalars(query)]
 
+    @uninterrupted
     async def add_key(self, userhash: str, key: PublicKey) -> AccountKey:
         """Add a key."""
         async with self._database.write() as session:
@@ -125,6 +134,7 @@ class SqlAccountStore:
             session.add(row)
         return _account_key(row)
 
+    @uninterrupted
     async def delete_key(self, userhash: str, fingerprint: str) -> bool:
         """Delete the key with that SHA256 fingerprint; False when there is none."""
         async with self._database.write() as session:
@@ -136,6 +146,7 @@ class SqlAccountStore:
             )
         return True
 
+    @uninterrupted
     async def has_key(self, userhash: str, blob: bytes) -> bool:
         """Whether this public key (RFC 4253 wire form) is one of the account's."""
         query = select(
@@ -148,6 +159,7 @@ class SqlAccountStore:
         async with self._database.read() as session:
             return bool(await session.scalar(query))
 
+    @uninterrupted
     async def list(self, *, include_deleted: bool = False) -> list[Account]:
         """All accounts, by name."""
         query = select(AccountRow).order_by(AccountRow.name)

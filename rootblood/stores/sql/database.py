@@ -5,17 +5,22 @@ rolled back when an error leaves it. On SQLite the two differ: a write says so a
 transaction that starts by reading and then wants to write fails when another process wrote in between,
 however long it would have waited.
 
+A transaction is never cancelled in the middle. SQLite's driver runs each statement in a thread; who stops
+waiting for a BEGIN does not stop it, and would leave a connection behind that holds the write lock. Anybody
+can have a login cancelled by hanging up, so whatever uses a session is `uninterrupted`.
+
 On SQLite the database is one file, 0600, in WAL mode: readers never wait for the writer. Only `create()`
 makes the file, so that a command run in the wrong directory leaves no empty database behind.
 """
 
 import asyncio
+import functools
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, event, make_url
@@ -38,6 +43,33 @@ _SQLITE_SCHEMA = ("PRAGMA foreign_keys=OFF", "BEGIN IMMEDIATE")
 
 _SQLITE_POOL_SIZE = 4
 """Each connection is a thread; a query takes well under a millisecond."""
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def uninterrupted(
+    function: Callable[_Parameters, Coroutine[Any, Any, _Result]],
+) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
+    """Make an async function one that a cancelled caller leaves only once it is over.
+
+    A transaction takes milliseconds, and on a locked database no longer than the settings let it wait.
+    """
+
+    @functools.wraps(function)
+    async def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        task = asyncio.create_task(function(*args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # nobody is left to be told
+            raise
+
+    return run
 
 
 class Database:

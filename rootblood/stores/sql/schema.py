@@ -19,11 +19,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from rootblood.errors import ConfigurationError
-from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.database import Database, uninterrupted
 
 _DIRECTORY = Path(__file__).with_name("migrations")
 
 
+@uninterrupted
 async def upgrade(database: Database) -> bool:
     """Make the database where it is missing, and run the revisions it has not had; False when it had all.
 
@@ -39,6 +40,7 @@ async def upgrade(database: Database) -> bool:
         return await connection.run_sync(_run, revisions)
 
 
+@uninterrupted
 async def schema_is_current(database: Database) -> bool:
     """Whether the tables are what this version expects; False when they, or the database, are missing.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rootblood.settings import DatabaseSettings, Settings
+from rootblood.settings import Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
@@ -13,11 +13,7 @@ from rootblood.stores.sql.schema import upgrade
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        state_dir=tmp_path / "state",
-        keys_dir=tmp_path / "keys",
-        database=DatabaseSettings(busy_timeout_s=0.5),
-    )
+    return Settings(state_dir=tmp_path / "state", keys_dir=tmp_path / "keys")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the store promises, on a real database file."""
 
 import asyncio
+import random
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -57,7 +58,7 @@ async def test_an_account_is_found_as_it_was_added(store: SqlAccountStore) -> No
 
     assert added == await store.by_name("alice")
     assert [added] == await store.list()
-    assert (
+    assert ("alice", 20000, "ab" * 16, AccountState.ACTIVE, True, "$argon2id$x", False) == (
         added.name,
         added.uid,
         added.userhash,
@@ -65,27 +66,27 @@ async def test_an_account_is_found_as_it_was_added(store: SqlAccountStore) -> No
         added.admin,
         added.password_hash,
         added.published,
-    ) == ("alice", 20000, "ab" * 16, AccountState.ACTIVE, True, "$argon2id$x", False)
-    assert added.created_at.tzinfo == UTC
+    )
+    assert UTC == added.created_at.tzinfo
     assert timedelta(0) <= datetime.now(UTC) - added.created_at < timedelta(minutes=1)
-    assert await keys_of(store, added) == [KEY, OTHER_KEY]
+    assert [KEY, OTHER_KEY] == await keys_of(store, added)
 
 
 async def test_nobody_is_found_where_there_is_nobody(store: SqlAccountStore) -> None:
     assert None is await store.by_name("alice")
-    assert await store.list() == []
-    assert list(await store.keys(new_userhash())) == []
+    assert [] == await store.list()
+    assert [] == list(await store.keys(new_userhash()))
 
 
 async def test_accounts_are_listed_by_name(store: SqlAccountStore) -> None:
     for name in ("carol", "alice", "bob"):
         await add(store, name)
 
-    assert [account.name for account in await store.list()] == ["alice", "bob", "carol"]
+    assert ["alice", "bob", "carol"] == [account.name for account in await store.list()]
 
 
 async def test_uids_are_given_in_order(store: SqlAccountStore) -> None:
-    assert [(await add(store, name)).uid for name in ("a", "b", "c")] == [20000, 20001, 20002]
+    assert [20000, 20001, 20002] == [(await add(store, name)).uid for name in ("a", "b", "c")]
 
 
 async def test_a_name_is_given_once(store: SqlAccountStore) -> None:
@@ -104,7 +105,7 @@ async def test_a_deleted_account_leaves_only_a_tombstone(store: SqlAccountStore,
     await store.delete(alice.userhash)
 
     assert None is await store.by_name("alice")
-    assert await store.list() == []
+    assert [] == await store.list()
     (tombstone,) = await store.list(include_deleted=True)
     assert ("alice", alice.uid, AccountState.DELETED, None) == (
         tombstone.name,
@@ -114,7 +115,7 @@ async def test_a_deleted_account_leaves_only_a_tombstone(store: SqlAccountStore,
     )
     assert not await store.has_key(alice.userhash, KEY.blob)
     async with database.read() as session:
-        assert await session.scalar(text("SELECT count(*) FROM keys")) == 0
+        assert 0 == await session.scalar(text("SELECT count(*) FROM keys"))
 
 
 async def test_the_uid_of_a_deleted_account_is_never_given_again(store: SqlAccountStore) -> None:
@@ -139,7 +140,7 @@ async def test_nothing_brings_a_deleted_account_back(store: SqlAccountStore) -> 
         with pytest.raises(NotFoundError):
             await change
 
-    assert [account.state for account in await store.list(include_deleted=True)] == [AccountState.DELETED]
+    assert [AccountState.DELETED] == [account.state for account in await store.list(include_deleted=True)]
 
 
 async def test_deleting_goes_by_delete_alone(store: SqlAccountStore) -> None:
@@ -151,7 +152,7 @@ async def test_deleting_goes_by_delete_alone(store: SqlAccountStore) -> None:
 
 async def test_the_range_of_uids_ends(database: Database) -> None:
     store = SqlAccountStore(database, AccountSettings(uid_min=30000, uid_max=30001))
-    assert [(await add(store, name)).uid for name in ("a", "b")] == [30000, 30001]
+    assert [30000, 30001] == [(await add(store, name)).uid for name in ("a", "b")]
 
     with pytest.raises(LimitReachedError, match=r"accounts\.uid_max"):
         await add(store, "c")
@@ -162,8 +163,8 @@ async def test_a_range_that_was_moved_up_goes_on_there(database: Database, store
 
     moved = SqlAccountStore(database, AccountSettings(uid_min=30000, uid_max=30001))
 
-    assert (await add(moved, "bob")).uid == 30000
-    assert (await add(store, "carol")).uid == 30001
+    assert 30000 == (await add(moved, "bob")).uid
+    assert 30001 == (await add(store, "carol")).uid
 
 
 async def test_an_account_comes_with_all_its_keys_or_not_at_all(store: SqlAccountStore) -> None:
@@ -195,11 +196,11 @@ async def test_a_key_is_added_and_deleted(store: SqlAccountStore) -> None:
 
     entry = await store.add_key(alice.userhash, KEY)
 
-    assert entry.key == KEY
+    assert KEY == entry.key
     assert [entry] == list(await store.keys(alice.userhash))
     assert await store.delete_key(alice.userhash, KEY.fingerprint)
     assert not await store.delete_key(alice.userhash, KEY.fingerprint)
-    assert await keys_of(store, alice) == []
+    assert [] == await keys_of(store, alice)
 
 
 async def test_a_key_is_added_once(store: SqlAccountStore) -> None:
@@ -215,11 +216,11 @@ async def test_a_key_belongs_to_each_account_that_has_it_and_to_no_other(store: 
     carol = await add(store, "carol", OTHER_KEY)
     await store.delete_key(bob.userhash, KEY.fingerprint)
 
-    assert [await store.has_key(account.userhash, KEY.blob) for account in (alice, bob, carol)] == [
+    assert [
         True,
         False,
         False,
-    ]
+    ] == [await store.has_key(account.userhash, KEY.blob) for account in (alice, bob, carol)]
     assert not await store.has_key(alice.userhash, KEY.blob + b"\0")
     assert not await store.has_key(new_userhash(), KEY.blob)
 
@@ -243,7 +244,7 @@ async def test_refreshing_a_hash_does_not_undo_a_change_of_password(store: SqlAc
 
     found = await store.by_name("alice")
     assert found is not None
-    assert found.password_hash == "another password's"
+    assert "another password's" == found.password_hash
 
 
 async def test_publishing_marks_the_accounts_named(store: SqlAccountStore) -> None:
@@ -253,7 +254,7 @@ async def test_publishing_marks_the_accounts_named(store: SqlAccountStore) -> No
     await store.mark_published([])
     await store.mark_published([alice.userhash, *(new_userhash() for _ in range(1200))])
 
-    assert [account.published for account in await store.list()] == [True, False]
+    assert [True, False] == [account.published for account in await store.list()]
 
 
 async def test_two_processes_adding_accounts_at_once_share_no_uid(
@@ -271,7 +272,7 @@ async def test_two_processes_adding_accounts_at_once_share_no_uid(
         )
         for prefix in ("a", "b")
     ]
-    assert [errors for _, errors in [await process.communicate() for process in processes]] == [b"", b""]
+    assert [b"", b""] == [errors for _, errors in [await process.communicate() for process in processes]]
 
     assert list(range(20000, 20100)) == sorted(account.uid for account in await store.list())
 
@@ -279,5 +280,29 @@ async def test_two_processes_adding_accounts_at_once_share_no_uid(
 async def test_many_tasks_adding_the_same_name_make_one_account(store: SqlAccountStore) -> None:
     results = await asyncio.gather(*(add(store, "alice") for _ in range(20)), return_exceptions=True)
 
-    assert sum(isinstance(result, Account) for result in results) == 1
-    assert sum(isinstance(result, ConflictError) for result in results) == 19
+    assert 1 == sum(isinstance(result, Account) for result in results)
+    assert 19 == sum(isinstance(result, ConflictError) for result in results)
+
+
+async def test_callers_cancelled_at_any_point_leave_no_lock_behind(
+    store: SqlAccountStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cancelled BEGIN IMMEDIATE used to go on in its thread, and the lock stayed with a lost connection."""
+    alice = await add(store, "alice")
+    chance = random.Random(2)  # noqa: S311 - no secret
+    cancelled = 0
+    for number in range(300):
+        task: asyncio.Task[object]
+        if number % 2:
+            task = asyncio.create_task(store.by_name("alice"))
+        else:
+            task = asyncio.create_task(store.set_password_hash(alice.userhash, str(number)))
+        # Not to wait for something, but to be early or late by chance.
+        await asyncio.sleep(chance.uniform(0, 0.002))
+        cancelled += task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert cancelled > 0
+    assert [] == caplog.records
+    async with asyncio.timeout(2):
+        await store.set_password_hash(alice.userhash, "the last")

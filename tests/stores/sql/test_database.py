@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sqlalchemy import text
 
 from rootblood.errors import ConfigurationError, ConflictError, StoreUnavailableError
 from rootblood.settings import DatabaseSettings, Settings
-from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.database import Database, uninterrupted
 from rootblood.stores.sql.schema import upgrade
 
 INSERT = text(
@@ -18,6 +19,15 @@ INSERT = text(
     " VALUES (:uid, :name, :name, 'active', 0, 0, '2026-01-01')"
 )
 COUNT = text("SELECT count(*) FROM accounts")
+
+
+@pytest.fixture
+async def impatient(settings: Settings, database: Database) -> AsyncIterator[Database]:
+    """The same database, for those who do not wait long."""
+    made = Database(settings.model_copy(update={"database": DatabaseSettings(busy_timeout_s=0.5)}))
+    assert made.file == database.file
+    yield made
+    await made.close()
 
 
 def file_of(database: Database) -> Path:
@@ -43,17 +53,17 @@ async def test_the_file_and_its_directory_are_the_owners_alone(database: Databas
             directory = file_of(database).parent
             return {path.name: path.stat().st_mode & 0o777 for path in [directory, *directory.iterdir()]}
 
-        assert await asyncio.to_thread(modes) == {
+        assert {
             "state": 0o700,
             "rootblood.db": 0o600,
             "rootblood.db-wal": 0o600,
             "rootblood.db-shm": 0o600,
-        }
+        } == await asyncio.to_thread(modes)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1), ("busy_timeout", 500)],
+    [("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1), ("busy_timeout", 5000)],
 )
 async def test_every_connection_is_prepared(database: Database, name: str, value: object) -> None:
     assert value == await pragma(database, name)
@@ -107,7 +117,7 @@ async def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
     database = Database(Settings(state_dir=state_dir))
     try:
         await upgrade(database)
-        assert await count(database) == 0
+        assert 0 == await count(database)
     finally:
         await database.close()
 
@@ -118,7 +128,7 @@ async def test_a_url_of_ones_own(tmp_path: Path) -> None:
     database = Database(Settings(database=DatabaseSettings(url=f"sqlite+aiosqlite:///{tmp_path}/own.db")))
     try:
         await upgrade(database)
-        assert await count(database) == 0
+        assert 0 == await count(database)
     finally:
         await database.close()
 
@@ -129,7 +139,7 @@ async def test_a_write_is_seen_by_the_next_read(database: Database) -> None:
     async with database.write() as session:
         await session.execute(INSERT, {"uid": 1, "name": "a"})
 
-    assert await count(database) == 1
+    assert 1 == await count(database)
 
 
 async def test_an_error_in_the_block_takes_everything_back(database: Database) -> None:
@@ -141,7 +151,7 @@ async def test_an_error_in_the_block_takes_everything_back(database: Database) -
     with pytest.raises(RuntimeError):
         await fail()
 
-    assert await count(database) == 0
+    assert 0 == await count(database)
 
 
 async def test_cancelling_a_write_takes_it_back_and_lets_the_next_one_in(database: Database) -> None:
@@ -161,7 +171,39 @@ async def test_cancelling_a_write_takes_it_back_and_lets_the_next_one_in(databas
 
     async with database.write() as session:
         await session.execute(INSERT, {"uid": 2, "name": "b"})
-    assert await count(database) == 1
+    assert 1 == await count(database)
+
+
+async def test_what_is_uninterrupted_ends_before_its_cancelled_caller_does() -> None:
+    started, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @uninterrupted
+    async def work() -> None:
+        started.set()
+        await may_end.wait()
+        ended.set()
+
+    task = asyncio.create_task(work())
+    await started.wait()
+    for _ in range(3):  # however often
+        task.cancel()
+        await asyncio.wait([task], timeout=0.01)
+    assert not task.done()
+
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_what_is_uninterrupted_tells_its_caller_how_it_ended() -> None:
+    @uninterrupted
+    async def divide(by: int) -> float:
+        return 1 / by
+
+    assert 0.5 == await divide(2)
+    with pytest.raises(ZeroDivisionError):
+        await divide(0)
 
 
 async def test_a_read_sees_one_state_throughout(database: Database) -> None:
@@ -175,7 +217,7 @@ async def test_a_read_sees_one_state_throughout(database: Database) -> None:
 async def test_readers_do_not_wait_for_a_writer(database: Database) -> None:
     async with database.write() as session:
         await session.execute(INSERT, {"uid": 1, "name": "a"})
-        assert await count(database) == 0
+        assert 0 == await count(database)
 
 
 async def test_what_the_constraints_forbid_is_a_conflict(database: Database) -> None:
@@ -199,20 +241,20 @@ async def test_many_writers_at_once_all_get_their_turn(settings: Settings, datab
         for number in range(100):
             tasks.create_task(add(number))
 
-    assert await count(database) == 100
+    assert 100 == await count(database)
     await other.close()
 
 
 async def test_a_database_locked_by_another_process_is_unavailable_to_writers_only(
-    database: Database,
+    impatient: Database,
 ) -> None:
     def lock() -> sqlite3.Connection:
-        connection = sqlite3.connect(file_of(database), check_same_thread=False, isolation_level=None)
+        connection = sqlite3.connect(file_of(impatient), check_same_thread=False, isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
         return connection
 
     async def write() -> None:
-        async with database.write() as session:
+        async with impatient.write() as session:
             await session.execute(INSERT, {"uid": 1, "name": "a"})
 
     holder = await asyncio.to_thread(lock)
@@ -221,17 +263,17 @@ async def test_a_database_locked_by_another_process_is_unavailable_to_writers_on
         async with asyncio.timeout(5):
             results = await asyncio.gather(*(write() for _ in range(20)), return_exceptions=True)
         assert [StoreUnavailableError] * 20 == [type(result) for result in results]
-        assert await count(database) == 0
+        assert 0 == await count(impatient)
     finally:
         await asyncio.to_thread(holder.close)
 
     await write()
-    assert await count(database) == 1
+    assert 1 == await count(impatient)
 
 
-async def test_more_readers_than_connections_wait_and_then_give_up(database: Database) -> None:
+async def test_more_readers_than_connections_wait_and_then_give_up(impatient: Database) -> None:
     async def hold(ready: asyncio.Semaphore) -> None:
-        async with database.read() as session:
+        async with impatient.read() as session:
             await session.execute(COUNT)
             ready.release()
             await asyncio.Event().wait()
@@ -242,12 +284,12 @@ async def test_more_readers_than_connections_wait_and_then_give_up(database: Dat
         await ready.acquire()
 
     with pytest.raises(StoreUnavailableError):
-        await count(database)
+        await count(impatient)
 
     for holder in holders:
         holder.cancel()
     await asyncio.gather(*holders, return_exceptions=True)
-    assert await count(database) == 0
+    assert 0 == await count(impatient)
 
 
 async def test_a_file_that_is_no_database_is_unavailable(bare_database: Database) -> None:
@@ -268,9 +310,9 @@ async def test_a_database_that_went_away_is_unavailable(settings: Settings, data
 
 async def test_foreign_keys_are_off_while_the_schema_changes_and_on_again_after(database: Database) -> None:
     async with database.change_schema() as connection:
-        assert (await connection.scalars(text("PRAGMA foreign_keys"))).one() == 0
+        assert 0 == (await connection.scalars(text("PRAGMA foreign_keys"))).one()
 
-    assert await pragma(database, "foreign_keys") == 1
+    assert 1 == await pragma(database, "foreign_keys")
 
 
 def test_the_url_of_the_settings_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,4 +332,4 @@ def test_closing_leaves_a_file_that_any_sqlite_reads(tmp_path: Path) -> None:
     asyncio.run(make())
 
     with closing(sqlite3.connect(tmp_path / "state" / "rootblood.db")) as connection:
-        assert connection.execute(str(COUNT)).fetchall() == [(0,)]
+        assert [(0,)] == connection.execute(str(COUNT)).fetchall()

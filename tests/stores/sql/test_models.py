@@ -15,13 +15,13 @@ def test_a_moment_is_stored_in_utc() -> None:
 
     stored = UTCDateTime().process_bind_param(elsewhere, dialect())
 
-    assert stored == NOON
+    assert NOON == stored
     assert stored is not None
-    assert stored.tzinfo == UTC
+    assert UTC == stored.tzinfo
 
 
 def test_a_moment_comes_back_in_utc() -> None:
-    assert UTCDateTime().process_result_value(NOON.replace(tzinfo=None), dialect()) == NOON
+    assert NOON == UTCDateTime().process_result_value(NOON.replace(tzinfo=None), dialect())
 
 
 def test_a_naive_time_is_refused() -> None:

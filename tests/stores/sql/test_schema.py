@@ -49,7 +49,7 @@ async def test_the_revisions_make_what_the_models_describe(database: Database) -
 
     async with database.read() as session:
         connection = await session.connection()
-        assert await connection.run_sync(differences) == []
+        assert [] == await connection.run_sync(differences)
         assert {
             table.name: {constraint.name for constraint in table.constraints}
             for table in Base.metadata.tables.values()
@@ -92,7 +92,7 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(bare_database: Databa
         await fail_half_way()
 
     async with bare_database.read() as session:
-        assert (await session.scalars(text("SELECT name FROM sqlite_master"))).all() == []
+        assert [] == (await session.scalars(text("SELECT name FROM sqlite_master"))).all()
 
 
 async def test_two_processes_may_upgrade_at_once(settings: Settings) -> None:
@@ -109,5 +109,5 @@ async def test_two_processes_may_upgrade_at_once(settings: Settings) -> None:
     ]
     outputs = [await process.communicate() for process in processes]
 
-    assert [errors for _, errors in outputs] == [b""] * 4
-    assert sorted(printed for printed, _ in outputs) == [b"False\n", b"False\n", b"False\n", b"True\n"]
+    assert [b""] * 4 == [errors for _, errors in outputs]
+    assert [b"False\n", b"False\n", b"False\n", b"True\n"] == sorted(printed for printed, _ in outputs)
