@@ -150,6 +150,10 @@ class LinkSettings(_Group):
     open_timeout_s: Seconds = 20.0
     """From the container exec to an authenticated inner connection."""
 
+    session_timeout_s: Seconds = 5.0
+    """From the request for a session to the environment's answer, which takes milliseconds. A link without an
+    answer (a paused container, a stopped sshd) takes no new session from then on."""
+
     idle_grace_s: Annotated[float, Field(ge=0)] = 30.0
     """How long an unused link stays open for the next connection of the same account."""
 

@@ -23,12 +23,14 @@ class LinkKeys:
 
     client: asyncssh.SSHKey
     host: asyncssh.SSHKey
+    host_file: str
+    """As it is on disk: each export of the key is another text, and every install would replace the last."""
 
     @property
     def files(self) -> Mapping[str, str]:
         """What the environments' sshd reads, by file name under /etc/rootblood."""
         return {
-            "ssh_host_ed25519_key": self.host.export_private_key("openssh").decode("ascii"),
+            "ssh_host_ed25519_key": self.host_file,
             "authorized_keys": self.client.export_public_key("openssh").decode("ascii"),
         }
 
@@ -41,4 +43,6 @@ def create_link_keys(directory: Path) -> bool:
 
 def read_link_keys(directory: Path) -> LinkKeys:
     """Read both keys. Raises `ConfigurationError` where `rootblood setup` has not made them."""
-    return LinkKeys(client=read_private_key(directory / _CLIENT), host=read_private_key(directory / _HOST))
+    host = read_private_key(directory / _HOST)
+    host_file = (directory / _HOST).read_text("ascii")
+    return LinkKeys(client=read_private_key(directory / _CLIENT), host=host, host_file=host_file)

@@ -85,14 +85,18 @@ class _LinkClient(asyncssh.SSHClient):
 class Link:
     """An open inner connection."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, lost: asyncio.Event) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, lost: asyncio.Event, *, session_timeout_s: float
+    ) -> None:
         self._connection = connection
         self._lost = lost
+        self._session_timeout_s = session_timeout_s
+        self._stalled = False
 
     @property
     def is_open(self) -> bool:
         """Whether a channel can still be opened."""
-        return not self._lost.is_set()
+        return not self._stalled and not self._lost.is_set()
 
     async def open_session(
         self, session_factory: Callable[[], SessionType], request: SessionRequest
@@ -100,27 +104,34 @@ class Link:
         """Open a session channel and start what `request` says.
 
         Raises:
-            EnvironmentFailedError: the environment's sshd refuses, or the link is gone.
+            EnvironmentFailedError: the environment's sshd refuses, does not answer, or the link is gone.
+                Without an answer (a paused container, a stopped sshd) the link takes no new session from
+                then on, and those on it stay.
         """
         pty = request.pty
         try:
             channel = LinkChannel(self._connection)
-            session = await channel.create(
-                session_factory,
-                # asyncssh puts bytes on the wire as they are; its annotation only knows text.
-                cast("str | None", request.command),
-                request.subsystem,
-                dict(request.env),
-                request_pty=pty is not None,
-                term_type=pty.term if pty else None,
-                term_size=pty.size if pty else (0, 0, 0, 0),
-                term_modes=dict(pty.modes) if pty else {},
-                x11_forwarding=False,
-                x11_display=None,
-                x11_auth_path=None,
-                x11_single_connection=False,
-                agent_forwarding=False,
-            )
+            async with asyncio.timeout(self._session_timeout_s):
+                session = await channel.create(
+                    session_factory,
+                    # asyncssh puts bytes on the wire as they are; its annotation only knows text.
+                    cast("str | None", request.command),
+                    request.subsystem,
+                    dict(request.env),
+                    request_pty=pty is not None,
+                    term_type=pty.term if pty else None,
+                    term_size=pty.size if pty else (0, 0, 0, 0),
+                    term_modes=dict(pty.modes) if pty else {},
+                    x11_forwarding=False,
+                    x11_display=None,
+                    x11_auth_path=None,
+                    x11_single_connection=False,
+                    agent_forwarding=False,
+                )
+        except TimeoutError as error:
+            self._stalled = True
+            _log.warning("link_stalled", timeout_s=self._session_timeout_s)
+            raise EnvironmentFailedError("your environment does not answer; try again in a moment") from error
         except (asyncssh.Error, OSError) as error:
             _log.warning("link_refused_session", cause=str(error))
             raise EnvironmentFailedError("your environment did not accept the session; try again") from error
@@ -169,4 +180,4 @@ async def open_link(
     except (asyncssh.Error, OSError) as error:
         _log.warning("link_failed", userhash=identity.userhash, cause=str(error))
         raise EnvironmentFailedError("your environment cannot be entered; ask your administrator") from error
-    return Link(connection, client.lost)
+    return Link(connection, client.lost, session_timeout_s=settings.session_timeout_s)

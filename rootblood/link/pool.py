@@ -1,7 +1,8 @@
 """One shared link an account, for all its connections to this server.
 
 Opening a link costs about as much as a whole login, so it is shared, and kept for a grace after its last use.
-A link that died is replaced at the next use.
+A link that died or stalled is replaced at the next use; what a stalled one still carries stays on it until
+the account's last use.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ _log = structlog.stdlib.get_logger(__name__)
 class _Entry:
     users: int = 0
     link: Link | None = None
+    retired: list[Link] = field(default_factory=list)
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     closing: asyncio.TimerHandle | None = None
 
@@ -46,7 +48,10 @@ class LinkPool:
             entry.closing = None
         try:
             async with entry.opening:
-                if entry.link is None or not entry.link.is_open:
+                if entry.link is not None and not entry.link.is_open:
+                    entry.retired.append(entry.link)
+                    entry.link = None
+                if entry.link is None:
                     entry.link = await open_new()
                 link = entry.link
             yield link
@@ -54,14 +59,14 @@ class LinkPool:
             entry.users -= 1
             if entry.users == 0:
                 loop = asyncio.get_running_loop()
-                entry.closing = loop.call_later(self._idle_grace_s, self._expire, userhash)
+                entry.closing = loop.call_later(self._idle_grace_s, self._expire, userhash, entry)
 
-    def _expire(self, userhash: str) -> None:
-        entry = self._entries.pop(userhash)
-        if entry.link is not None and entry.link.is_open:
-            closer = asyncio.get_running_loop().create_task(entry.link.close())
-            self._closers.add(closer)
-            closer.add_done_callback(self._closers.discard)
+    def _expire(self, userhash: str, entry: _Entry) -> None:
+        if self._entries.get(userhash) is entry:  # not so when the pool was closed meanwhile
+            del self._entries[userhash]
+        closer = asyncio.get_running_loop().create_task(_close(entry))
+        self._closers.add(closer)
+        closer.add_done_callback(self._closers.discard)
 
     async def close(self) -> None:
         """Close every link."""
@@ -70,6 +75,10 @@ class LinkPool:
         for entry in entries:
             if entry.closing is not None:
                 entry.closing.cancel()
-        await asyncio.gather(
-            *self._closers, *(entry.link.close() for entry in entries if entry.link is not None)
-        )
+        await asyncio.gather(*self._closers, *(_close(entry) for entry in entries))
+
+
+async def _close(entry: _Entry) -> None:
+    links = [*entry.retired, entry.link] if entry.link is not None else entry.retired
+    entry.retired, entry.link = [], None
+    await asyncio.gather(*(link.close() for link in links))

@@ -239,13 +239,13 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             if link.is_open:
                 raise
             return None
-        self._join(channel)
+        self._join(channel, request.pty)
         return channel, session
 
-    def _join(self, channel: "asyncssh.SSHClientChannel[bytes]") -> None:
+    def _join(self, channel: "asyncssh.SSHClientChannel[bytes]", opened_with: Pty | None) -> None:
         if self._progress_shown and not self._channel.is_closing():
             self._channel.write(_ERASE_LINE)
-        if self._pty is not None:  # it may have changed while the channel was being opened
+        if self._pty is not None and self._pty is not opened_with:  # resized while the channel was opening
             channel.change_terminal_size(*self._pty.size)
         self._upstream = channel
         for data in self._early:

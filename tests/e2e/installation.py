@@ -49,7 +49,12 @@ class Server:
         """Send a signal, wait for the end, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout_s)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # a server that does not end must not outlive its test
+            self.process.wait()
+            raise
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """What breaks around the server, and what users and operators get to see of it."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -127,18 +128,16 @@ def test_first_logins_at_two_servers_make_one_container(own_installation: Instal
 def test_after_kill_9_in_mid_session_a_login_works_and_nothing_is_left(
     own_installation: Installation, options: tuple[str, ...]
 ) -> None:
-    server = own_installation.start()
-    alice = client_of(own_installation, server, "alice")
-    with alice.open("echo up; exec cat", options=options) as session:
-        assert session.stdout is not None
-        assert session.stdout.readline().rstrip() == b"up"
-        container = container_of(own_installation)
-        before = {pid for pid, line in processes(container).items() if "sshd" in line or "cat" in line}
-        assert len(before) >= 2
-        server.stop(signal.SIGKILL)
-        session.wait(timeout=30)
-    assert server.process.stdout is not None
-    server.process.stdout.close()
+    with own_installation.serving() as server:
+        alice = client_of(own_installation, server, "alice")
+        with alice.open("echo up; exec cat", options=options) as session:
+            assert session.stdout is not None
+            assert session.stdout.readline().rstrip().endswith(b"up")
+            container = container_of(own_installation)
+            before = {pid for pid, line in processes(container).items() if re.search(r"sshd|\bcat\b", line)}
+            assert len(before) >= 2
+            server.stop(signal.SIGKILL)
+            session.wait(timeout=30)
     with own_installation.serving() as again:
         assert says_ok(client_of(own_installation, again, "alice"))
         wait_until(lambda: not before & processes(container).keys(), what="the old link being gone")
@@ -239,6 +238,17 @@ def test_a_paused_environment_goes_on_where_it_was(alice: Client, installation: 
         session.stdin.write(b"still\n")
         session.stdin.flush()
         assert session.stdout.readline() == b"still\n"
+
+
+def test_a_paused_environment_does_not_keep_the_server_from_its_end(
+    own_installation: Installation, own_server: Server, own_alice: Client
+) -> None:
+    with own_alice.open("echo up; exec cat") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"up\n"
+        with docker_api() as api:
+            api.pause(container_of(own_installation))
+        assert 0 == own_server.stop(signal.SIGTERM, timeout_s=30)
 
 
 def test_an_environment_full_of_processes_fails_alone(alice: Client, bob: Client, server: Server) -> None:

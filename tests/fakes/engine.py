@@ -21,6 +21,12 @@ from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, Ima
 
 IMAGE = "fake:1"
 
+_STEPS = {
+    None: EnsureStep.CREATE,
+    EnvironmentState.PAUSED: EnsureStep.RESUME,
+    EnvironmentState.STOPPED: EnsureStep.START,
+}
+
 
 @dataclass
 class FakeHost:
@@ -101,9 +107,7 @@ class FakeEngine:
         found = self._find(identity.userhash)
         if found is not None and found.state is EnvironmentState.RUNNING:
             return found
-        step = {None: EnsureStep.CREATE, EnvironmentState.PAUSED: EnsureStep.RESUME}.get(
-            found and found.state, EnsureStep.START
-        )
+        step = _STEPS[found.state if found is not None else None]
         if on_step is not None:
             on_step(step)
         if found is None:
@@ -158,13 +162,11 @@ class FakeEngine:
         if self.failing_streams:
             self.failing_streams -= 1
             raise EnvironmentFailedError("the stream failed, as it was told to")
-        if found is None or (found.engine_id, found.state) != (
-            environment.engine_id,
-            EnvironmentState.RUNNING,
-        ):
+        running = found is not None and found.state is EnvironmentState.RUNNING
+        if found is None or not running or found.engine_id != environment.engine_id:
             raise EnvironmentFailedError("the environment does not run")
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's own
         stderr_read, stderr_write = os.pipe()
         try:
             process = await asyncio.to_thread(self._start, environment.userhash, argv, theirs, stderr_write)
@@ -228,8 +230,8 @@ class FakeEngine:
         home = self.host.home(userhash)
         return subprocess.Popen(
             [*self._programs.get(argv[0], argv[:1]), *argv[1:]],
-            stdin=stdio,
-            stdout=stdio,
+            stdin=stdio.fileno(),
+            stdout=stdio.fileno(),
             stderr=stderr,
             cwd=home,
             env={**os.environ, "HOME": str(home)},

@@ -1,0 +1,126 @@
+"""Links are shared, kept for a grace, and replaced when they die or stall."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from rootblood.errors import EnvironmentFailedError
+from rootblood.link.link import Link
+from rootblood.link.pool import LinkPool
+
+ALICE, BOB = "a" * 32, "b" * 32
+GRACE_S = 0.05
+
+
+class FakeLink:
+    """What the pool needs to know of a link."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.closed = asyncio.Event()
+
+    async def close(self) -> None:
+        self.is_open = False
+        self.closed.set()
+
+
+class Opener:
+    """Opens fake links and counts them; can be told to fail."""
+
+    def __init__(self) -> None:
+        self.opened: list[FakeLink] = []
+        self.fail = False
+
+    async def __call__(self) -> Link:
+        await asyncio.sleep(0)
+        if self.fail:
+            raise EnvironmentFailedError("no way in")
+        self.opened.append(FakeLink())
+        return cast("Link", self.opened[-1])
+
+
+@pytest.fixture
+def opener() -> Opener:
+    return Opener()
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[LinkPool]:
+    made = LinkPool(GRACE_S)
+    yield made
+    await made.close()
+
+
+async def use(pool: LinkPool, opener: Opener, userhash: str = ALICE) -> Link:
+    async with pool.link(userhash, opener) as link:
+        return link
+
+
+async def closed(link: FakeLink) -> None:
+    async with asyncio.timeout(10):
+        await link.closed.wait()
+
+
+async def test_an_account_has_one_link_for_all_its_uses(pool: LinkPool, opener: Opener) -> None:
+    links = await asyncio.gather(*(use(pool, opener) for _ in range(10)))
+    assert 1 == len(opener.opened)
+    assert {id(opener.opened[0])} == {id(link) for link in links}
+
+
+async def test_accounts_share_no_link(pool: LinkPool, opener: Opener) -> None:
+    assert await use(pool, opener, ALICE) is not await use(pool, opener, BOB)
+
+
+async def test_an_unused_link_is_closed_after_the_grace(pool: LinkPool, opener: Opener) -> None:
+    await use(pool, opener)
+    assert opener.opened[0].is_open
+    await closed(opener.opened[0])
+    await use(pool, opener)
+    assert 2 == len(opener.opened)
+
+
+async def test_a_link_in_use_outlives_the_grace_of_an_earlier_use(opener: Opener) -> None:
+    pool = LinkPool(GRACE_S)
+    await use(pool, opener)
+    async with pool.link(ALICE, opener):
+        await use(pool, opener, BOB)
+        await closed(opener.opened[1])  # bob's grace began later than alice's first
+        assert opener.opened[0].is_open
+    await pool.close()
+
+
+async def test_a_link_that_died_is_replaced(pool: LinkPool, opener: Opener) -> None:
+    await use(pool, opener)
+    await opener.opened[0].close()
+    assert await use(pool, opener) is cast("Link", opener.opened[1])
+
+
+async def test_a_link_that_stalled_is_replaced_and_closed_with_the_last_use(
+    pool: LinkPool, opener: Opener
+) -> None:
+    async with pool.link(ALICE, opener):
+        opener.opened[0].is_open = False  # takes no new session, but carries one
+        assert await use(pool, opener) is cast("Link", opener.opened[1])
+        assert not opener.opened[0].closed.is_set()
+    for link in opener.opened:
+        await closed(link)
+
+
+async def test_a_link_that_cannot_be_opened_is_tried_again_at_the_next_use(
+    pool: LinkPool, opener: Opener
+) -> None:
+    opener.fail = True
+    with pytest.raises(EnvironmentFailedError):
+        await use(pool, opener)
+    opener.fail = False
+    assert await use(pool, opener) is cast("Link", opener.opened[0])
+
+
+async def test_closing_closes_every_link_and_lets_late_users_go(pool: LinkPool, opener: Opener) -> None:
+    async with pool.link(ALICE, opener):
+        await use(pool, opener, BOB)
+        await pool.close()
+        assert [False, False] == [link.is_open for link in opener.opened]
+    await asyncio.sleep(2 * GRACE_S)  # what the late user left behind ends without an error
