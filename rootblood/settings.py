@@ -39,6 +39,25 @@ class DatabaseSettings(_Group):
     """How long a statement waits for another process's write before it fails."""
 
 
+class ForwardingSettings(_Group):
+    """What an SSH client may forward."""
+
+    local: bool = True
+    """Streams to TCP ports inside the environment: ssh -L, -D and -W."""
+
+    remote: bool = True
+    """TCP ports that listen inside the environment: ssh -R."""
+
+    streamlocal: bool = True
+    """Streams to UNIX sockets inside the environment: ssh -L to a path."""
+
+    agent: bool = True
+    """The client's ssh-agent: ssh -A."""
+
+    destinations: Literal["loopback", "any"] = "loopback"
+    """Where `local` streams may go: the environment's own loopback, or whatever it can reach itself."""
+
+
 class SSHSettings(_Group):
     """The SSH door."""
 
@@ -65,6 +84,10 @@ class SSHSettings(_Group):
 
     max_env_bytes: Annotated[int, Field(ge=0)] = 8192
     """Their names and values together, in bytes."""
+
+    forwarding: ForwardingSettings = ForwardingSettings()
+    forwarding_of: dict[str, ForwardingSettings] = Field(default_factory=dict)
+    """By name, accounts that have others; each as a whole, in place of `forwarding`."""
 
     hangup_grace_s: Seconds = 2.0
     """What a command without a terminal gets after HUP, and again after TERM, once its client is gone."""

@@ -7,9 +7,12 @@ what is held counts: a channel never holds more than one window.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import asyncssh
 from asyncssh.channel import SSHChannel
+from asyncssh.connection import SSHConnection
 from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST
 from asyncssh.packet import UInt32
 from typing_extensions import override
@@ -51,3 +54,30 @@ class LinkChannel(BoundedReceive, asyncssh.SSHClientChannel[bytes]):
             window=WINDOW_BYTES,
             max_pktsize=MAX_PACKET_BYTES,
         )
+
+
+class _ForwardedTCP(BoundedReceive, asyncssh.SSHTCPChannel[bytes]):
+    """A forwarded TCP stream."""
+
+
+class _ForwardedUNIX(BoundedReceive, asyncssh.SSHUNIXChannel[bytes]):
+    """A forwarded UNIX stream."""
+
+
+def bound_forwarded_channels(connection: SSHConnection) -> None:
+    """Let all TCP and UNIX channels of `connection`, whoever opens them, be bounded as above."""
+
+    def factory(kind: type[SSHChannel[bytes]]) -> Callable[..., Any]:
+        def create(
+            encoding: str | None = None,
+            errors: str = "strict",
+            window: int = WINDOW_BYTES,
+            max_pktsize: int = MAX_PACKET_BYTES,
+        ) -> SSHChannel[bytes]:
+            connection._update_recv_pktlen(max_pktsize)  # noqa: SLF001 - as asyncssh's own factories do
+            return kind(connection, asyncio.get_running_loop(), encoding, errors, window, max_pktsize)
+
+        return create
+
+    connection.create_tcp_channel = factory(_ForwardedTCP)  # type: ignore[method-assign]
+    connection.create_unix_channel = factory(_ForwardedUNIX)  # type: ignore[method-assign]

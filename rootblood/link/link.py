@@ -9,7 +9,7 @@ connection accepts no channel that the peer opens.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -20,7 +20,7 @@ from typing_extensions import override
 from rootblood.domain.environments import Environment, Identity
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
-from rootblood.link.channel import LinkChannel
+from rootblood.link.channel import LinkChannel, bound_forwarded_channels
 from rootblood.link.keys import LinkKeys
 from rootblood.settings import LinkSettings
 
@@ -86,10 +86,16 @@ class Link:
     """An open inner connection."""
 
     def __init__(
-        self, connection: asyncssh.SSHClientConnection, lost: asyncio.Event, *, session_timeout_s: float
+        self,
+        connection: asyncssh.SSHClientConnection,
+        lost: asyncio.Event,
+        *,
+        forwards_agent: bool,
+        session_timeout_s: float,
     ) -> None:
         self._connection = connection
         self._lost = lost
+        self._forwards_agent = forwards_agent
         self._session_timeout_s = session_timeout_s
         self._stalled = False
 
@@ -126,7 +132,7 @@ class Link:
                     x11_display=None,
                     x11_auth_path=None,
                     x11_single_connection=False,
-                    agent_forwarding=False,
+                    agent_forwarding=self._forwards_agent,
                 )
         except TimeoutError as error:
             self._stalled = True
@@ -136,6 +142,42 @@ class Link:
             _log.warning("link_refused_session", cause=str(error))
             raise EnvironmentFailedError("your environment did not accept the session; try again") from error
         return channel, cast("SessionType", session)
+
+    async def dial(self, session: "asyncssh.SSHTCPSession[bytes]", host: str, port: int) -> None:
+        """Connect `session` to a TCP port as seen from inside the environment.
+
+        Raises:
+            asyncssh.ChannelOpenError: nobody listens there, or sshd refuses.
+        """
+        await self._connection.create_connection(lambda: session, host, port)
+
+    async def dial_unix(self, session: "asyncssh.SSHTCPSession[bytes]", path: str) -> None:
+        """Connect `session` to a UNIX socket of the environment. Raises `asyncssh.ChannelOpenError`."""
+        # To asyncssh the sessions of TCP and UNIX channels differ in name only.
+        await self._connection.create_unix_connection(
+            lambda: cast("asyncssh.SSHUNIXSession[bytes]", session), path
+        )
+
+    async def listen(
+        self,
+        accept: Callable[[str, int], Awaitable["asyncssh.SSHTCPSession[bytes]"]],
+        host: str,
+        port: int,
+    ) -> asyncssh.SSHListener:
+        """Listen on a TCP port inside the environment; port 0 lets it choose.
+
+        Args:
+            accept: called with the address of whoever connects, gives the session for the connection.
+            host: address to listen on; the environment's sshd allows loopback only.
+            port: to listen on.
+
+        Raises:
+            OSError: the port is taken, or sshd refuses.
+        """
+        try:
+            return await self._connection.create_server(accept, host, port)
+        except asyncssh.ChannelListenError as error:
+            raise OSError(str(error)) from error
 
     async def wait_lost(self) -> None:
         """Return when the link is closed, by either end."""
@@ -148,9 +190,24 @@ class Link:
 
 
 async def open_link(
-    engine: Engine, environment: Environment, identity: Identity, *, keys: LinkKeys, settings: LinkSettings
+    engine: Engine,
+    environment: Environment,
+    identity: Identity,
+    *,
+    keys: LinkKeys,
+    settings: LinkSettings,
+    agent_path: str | None = None,
 ) -> Link:
     """Open a link into a running environment.
+
+    Args:
+        engine: runs the environment.
+        environment: to enter.
+        identity: of its account.
+        keys: of both ends.
+        settings: how long to wait.
+        agent_path: socket, on this side, of the ssh-agent that sessions on this link may use. A link cannot
+            tell whose session asks, so one with an agent must not be shared between connections.
 
     Raises:
         EnvironmentFailedError: its sshd does not answer in time, or as it should.
@@ -172,12 +229,19 @@ async def open_link(
                 compression_algs=None,
                 preferred_auth=["publickey"],
                 agent_path=None,
+                agent_forwarding=agent_path or False,
                 config=None,
             )
+            bound_forwarded_channels(connection)
     except TimeoutError as error:
         _log.warning("link_timed_out", userhash=identity.userhash, timeout_s=settings.open_timeout_s)
         raise EnvironmentFailedError("your environment does not answer; try again in a moment") from error
     except (asyncssh.Error, OSError) as error:
         _log.warning("link_failed", userhash=identity.userhash, cause=str(error))
         raise EnvironmentFailedError("your environment cannot be entered; ask your administrator") from error
-    return Link(connection, client.lost, session_timeout_s=settings.session_timeout_s)
+    return Link(
+        connection,
+        client.lost,
+        forwards_agent=agent_path is not None,
+        session_timeout_s=settings.session_timeout_s,
+    )

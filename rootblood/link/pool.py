@@ -27,7 +27,7 @@ class _Entry:
 
 
 class LinkPool:
-    """Shares links by userhash.
+    """Shares links by key: the userhash, and more for a link that not all of an account may share.
 
     Args:
         idle_grace_s: how long an unused link stays open.
@@ -39,9 +39,9 @@ class LinkPool:
         self._closers: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def link(self, userhash: str, open_new: Callable[[], Awaitable[Link]]) -> AsyncIterator[Link]:
+    async def link(self, key: str, open_new: Callable[[], Awaitable[Link]]) -> AsyncIterator[Link]:
         """Lend the account's link; `open_new` makes it where there is none that works."""
-        entry = self._entries.setdefault(userhash, _Entry())
+        entry = self._entries.setdefault(key, _Entry())
         entry.users += 1
         if entry.closing is not None:
             entry.closing.cancel()
@@ -59,11 +59,11 @@ class LinkPool:
             entry.users -= 1
             if entry.users == 0:
                 loop = asyncio.get_running_loop()
-                entry.closing = loop.call_later(self._idle_grace_s, self._expire, userhash, entry)
+                entry.closing = loop.call_later(self._idle_grace_s, self._expire, key, entry)
 
-    def _expire(self, userhash: str, entry: _Entry) -> None:
-        if self._entries.get(userhash) is entry:  # not so when the pool was closed meanwhile
-            del self._entries[userhash]
+    def _expire(self, key: str, entry: _Entry) -> None:
+        if self._entries.get(key) is entry:  # not so when the pool was closed meanwhile
+            del self._entries[key]
         closer = asyncio.get_running_loop().create_task(_close(entry))
         self._closers.add(closer)
         closer.add_done_callback(self._closers.discard)

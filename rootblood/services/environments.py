@@ -59,18 +59,22 @@ class Environments:
             await self._publish(accounts)
 
     @asynccontextmanager
-    async def link(self, account: Account, *, on_step: StepListener | None = None) -> AsyncIterator[Link]:
+    async def link(
+        self, account: Account, *, on_step: StepListener | None = None, agent_path: str | None = None
+    ) -> AsyncIterator[Link]:
         """Lend a link into the account's environment, which runs from then on.
 
         Args:
             account: whose environment.
             on_step: called before each step that takes time, for a line of progress.
+            agent_path: socket of the ssh-agent of one connection; the link is that connection's own then.
 
         Raises:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: there is no way in.
             StoreUnavailableError: the name could not be published.
         """
-        async with self._pool.link(account.userhash, lambda: self._enter(account, on_step)) as link:
+        key = account.userhash if agent_path is None else f"{account.userhash} {agent_path}"
+        async with self._pool.link(key, lambda: self._enter(account, on_step, agent_path)) as link:
             yield link
 
     async def stop(self, account: Account) -> bool:
@@ -94,22 +98,29 @@ class Environments:
         """Close all links. Environments keep running."""
         await self._pool.close()
 
-    async def _enter(self, account: Account, on_step: StepListener | None) -> Link:
+    async def _enter(self, account: Account, on_step: StepListener | None, agent_path: str | None) -> Link:
         await self.prepare()
         if not account.published and account.userhash not in self._published:
             await self.publish([account])
         identity = Identity.of(account)
         environment = await self._engine.ensure(identity, on_step=on_step)
         try:
-            return await self._open_link(environment, identity)
+            return await self._open_link(environment, identity, agent_path)
         except EnvironmentFailedError:
             # Somebody else may have stopped it since: once more, and then it is the user's to know.
             _log.info("link_retried", userhash=account.userhash)
             environment = await self._engine.ensure(identity, on_step=on_step)
-            return await self._open_link(environment, identity)
+            return await self._open_link(environment, identity, agent_path)
 
-    async def _open_link(self, environment: Environment, identity: Identity) -> Link:
-        return await open_link(self._engine, environment, identity, keys=self._keys, settings=self._settings)
+    async def _open_link(self, environment: Environment, identity: Identity, agent_path: str | None) -> Link:
+        return await open_link(
+            self._engine,
+            environment,
+            identity,
+            keys=self._keys,
+            settings=self._settings,
+            agent_path=agent_path,
+        )
 
     async def _publish(self, accounts: Sequence[Account]) -> None:
         await self._engine.install(self._keys.files, [Identity.of(account) for account in accounts])

@@ -11,12 +11,15 @@ from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.errors import NotFoundError
+from rootblood.link.channel import bound_forwarded_channels
+from rootblood.link.relay import RelayEnd
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
-from rootblood.settings import SSHSettings
+from rootblood.settings import ForwardingSettings, SSHSettings
 from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.environment import ClientEnvironment
+from rootblood.ssh.forwarding import Forwarding, forwarding_settings
 from rootblood.ssh.session import ClientSession
 
 if TYPE_CHECKING:
@@ -44,24 +47,27 @@ class Connection(asyncssh.SSHServer):
         self._connection: asyncssh.SSHServerConnection
         self._auth: Authentication
         self._tasks = asyncio.TaskGroup()
-        self._closed = asyncio.Event()
+        self._policy: ForwardingSettings
+        self._forwarding: Forwarding
+        self.closed = asyncio.Event()
 
     @override
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         self.log = self.log.bind(peer=str(conn.get_extra_info("peername", ("?",))[0]))
         self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
+        bound_forwarded_channels(conn)
         self._door.opened(self)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.log.info("connection_closed", cause=str(exc) if exc else None)
-        self._closed.set()
+        self.closed.set()
 
     async def run(self) -> None:
         """Hold the tasks of this connection's sessions until it is closed and they have cleaned up."""
         async with self._tasks:
-            await self._closed.wait()
+            await self.closed.wait()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a session's work as a task of this connection."""
@@ -124,6 +130,8 @@ class Connection(asyncssh.SSHServer):
 
     @override
     def auth_completed(self) -> None:
+        self._policy = forwarding_settings(self.settings, self._connection.get_extra_info("username"))
+        self._forwarding = Forwarding(self, self._policy)
         self.log.info("login", account=self._connection.get_extra_info("username"), method=self._auth.method)
 
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
@@ -136,4 +144,30 @@ class Connection(asyncssh.SSHServer):
     @override
     def session_requested(self) -> tuple[SessionChannel, ClientSession]:
         environment = ClientEnvironment(self.settings.max_env, self.settings.max_env_bytes)
-        return SessionChannel(self._connection, environment), ClientSession(self, environment)
+        channel = SessionChannel(self._connection, environment, allow_agent=self._policy.agent)
+        return channel, ClientSession(self, environment)
+
+    @override
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> Any:  # an awaitable session, which asyncssh takes but does not declare
+        del orig_host, orig_port
+        return self._forwarding.dial(dest_host, dest_port)
+
+    @override
+    def unix_connection_requested(self, dest_path: str) -> Any:
+        return self._forwarding.dial_unix(dest_path)
+
+    @override
+    async def server_requested(self, listen_host: str, listen_port: int) -> asyncssh.SSHListener | bool:
+        return await self._forwarding.listen(listen_host, listen_port)
+
+    async def accept_forwarded(
+        self, end: RelayEnd, listening: tuple[str, int], origin: tuple[str, int]
+    ) -> None:
+        """Open a stream to the client for a connection to a port that it had us listen on.
+
+        Raises:
+            asyncssh.ChannelOpenError: the client does not want it.
+        """
+        await self._connection.create_connection(lambda: end, *listening, *origin)

@@ -65,7 +65,7 @@ class SSHDoor:
                 login_timeout=settings.login_grace_s,
                 keepalive_interval=settings.keepalive_interval_s,
                 keepalive_count_max=settings.keepalive_count_max,
-                agent_forwarding=False,
+                agent_forwarding=True,
                 x11_forwarding=False,
                 allow_scp=False,
                 gss_host=None,

@@ -21,6 +21,7 @@ from typing_extensions import override
 from rootblood.domain.environments import EnsureStep
 from rootblood.errors import EnvironmentFailedError, RootBloodError
 from rootblood.link.link import Link, Pty, SessionRequest
+from rootblood.link.waiting import first_of
 from rootblood.ssh.channel import command_bytes
 from rootblood.ssh.environment import ClientEnvironment, accepted_term
 from rootblood.ssh.failures import INTERNAL_MESSAGE, INTERNAL_STATUS, exit_status, message_line
@@ -195,7 +196,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     async def _run(self) -> None:
         try:
             async with self._connected_link() as (channel, session):
-                await _first_of(session.closed, self._gone)
+                await first_of(session.closed.wait(), self._gone.wait())
                 if not session.closed.is_set():
                     await self._hang_up(channel, session)
                 else:
@@ -212,18 +213,15 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self,
     ) -> "AsyncIterator[tuple[asyncssh.SSHClientChannel[bytes], LinkSession]]":
         account = await self._connection.account()
-        environments = self._connection.environments
-        async with environments.link(account, on_step=self._show_progress) as link:
-            opened = await self._open(link)
-            if opened is not None:
-                yield opened
-                return
-        self._connection.log.info("link_replaced")
-        async with environments.link(account, on_step=self._show_progress) as link:
-            opened = await self._open(link)
-            if opened is None:
-                raise EnvironmentFailedError("the way into your environment broke off; try again")
-            yield opened
+        for _ in range(2):  # a link that died unnoticed is replaced, once
+            async with self._connection.environments.link(
+                account, on_step=self._show_progress, agent_path=self._channel.get_agent_path()
+            ) as link:
+                opened = await self._open(link)
+                if opened is not None:
+                    yield opened
+                    return
+        raise EnvironmentFailedError("the way into your environment broke off; try again")
 
     async def _open(self, link: Link) -> "tuple[asyncssh.SSHClientChannel[bytes], LinkSession] | None":
         """Open the link's channel and join the two; None when the link turned out to be dead."""
@@ -296,12 +294,3 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
                 self._channel.write(_ERASE_LINE)
             self._channel.write_stderr(message_line(message, terminal=self._pty is not None))
         self._channel.exit(status)
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    """Return when one of the events is set."""
-    async with asyncio.TaskGroup() as group:
-        waiters = [group.create_task(event.wait()) for event in events]
-        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in waiters:
-            waiter.cancel()

@@ -205,7 +205,7 @@ class Client:
         return " ".join(["ssh", *self.options, "-p", str(self.port)])
 
     def argv(self, *command: str | bytes, options: Sequence[str] = ()) -> list[str | bytes]:
-        return ["ssh", *self.options, *options, "-p", str(self.port), self.target, *command]
+        return ["ssh", *options, *self.options, "-p", str(self.port), self.target, *command]
 
     def run(
         self,

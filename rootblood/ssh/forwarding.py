@@ -1,0 +1,142 @@
+"""Port forwarding: streams of the client's connection relayed onto the link.
+
+Every destination is one inside the account's environment, as its own processes see it; nothing is connected
+to, or listened on, by the front door itself.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+
+from rootblood.errors import RootBloodError
+from rootblood.link.link import Link
+from rootblood.link.relay import RelayEnd, relay
+from rootblood.link.waiting import first_of
+from rootblood.settings import ForwardingSettings, SSHSettings
+
+if TYPE_CHECKING:
+    from rootblood.ssh.connection import Connection
+
+
+def forwarding_settings(settings: SSHSettings, account_name: str) -> ForwardingSettings:
+    """What that account may forward."""
+    return settings.forwarding_of.get(account_name, settings.forwarding)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names the environment's own loopback, without asking a resolver."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Forwarding:
+    """The forwarded streams and listening ports of one connection.
+
+    Args:
+        connection: the client's.
+        policy: what its account may forward.
+    """
+
+    def __init__(self, connection: "Connection", policy: ForwardingSettings) -> None:
+        self._connection = connection
+        self._policy = policy
+
+    def dial(self, host: str, port: int) -> Awaitable[RelayEnd]:
+        """Open a stream to a TCP port (RFC 4254 section 7.2).
+
+        Raises:
+            asyncssh.ChannelOpenError: it is not allowed; from the awaitable: it cannot be reached.
+        """
+        if not self._policy.local:
+            raise _prohibited("forwarding to TCP ports is not allowed")
+        if self._policy.destinations == "loopback" and not is_loopback(host):
+            raise _prohibited("forwarding is limited to localhost, which is your environment's")
+        return self._dial(lambda link, end: link.dial(end, host, port))
+
+    def dial_unix(self, path: str) -> Awaitable[RelayEnd]:
+        """Open a stream to a UNIX socket (OpenSSH's PROTOCOL, section 2.4). Raises as `dial`."""
+        if not self._policy.streamlocal:
+            raise _prohibited("forwarding to UNIX sockets is not allowed")
+        return self._dial(lambda link, end: link.dial_unix(end, path))
+
+    async def listen(self, host: str, port: int) -> asyncssh.SSHListener | bool:
+        """Listen on a TCP port inside the environment (RFC 4254 section 7.1); False where it is refused."""
+        if not self._policy.remote:
+            return False
+        opened: asyncio.Future[asyncssh.SSHListener] = asyncio.get_running_loop().create_future()
+        self._connection.start(self._hold_listener(host, port, opened))
+        try:
+            return await opened
+        except (RootBloodError, OSError) as error:
+            self._connection.log.info("listen_refused", cause=str(error))
+            return False
+
+    async def _dial(self, open_far: Callable[[Link, RelayEnd], Awaitable[None]]) -> RelayEnd:
+        near, far = relay()
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connection.start(self._hold_stream(open_far, far, opened))
+        await opened
+        return near
+
+    async def _hold_stream(
+        self,
+        open_far: Callable[[Link, RelayEnd], Awaitable[None]],
+        far: RelayEnd,
+        opened: "asyncio.Future[None]",
+    ) -> None:
+        """Open the link's end of a stream, and keep the link for as long as the stream lives."""
+        try:
+            account = await self._connection.account()
+            async with self._connection.environments.link(account) as link:
+                await open_far(link, far)
+                if not opened.done():
+                    opened.set_result(None)
+                await first_of(far.closed.wait(), self._connection.closed.wait())
+                far.finish()
+        except RootBloodError as error:
+            _fail(opened, asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error)))
+        except asyncssh.ChannelOpenError as error:
+            # The reason is the environment's own text: a client's terminal should not show it.
+            _fail(opened, asyncssh.ChannelOpenError(error.code, "nothing accepts the connection there"))
+        except (asyncssh.Error, OSError) as error:
+            self._connection.log.info("forward_failed", cause=str(error))
+            _fail(opened, asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the link broke off"))
+
+    async def _hold_listener(
+        self, host: str, port: int, opened: "asyncio.Future[asyncssh.SSHListener]"
+    ) -> None:
+        """Open a listening port, and keep the link for as long as it listens."""
+        try:
+            account = await self._connection.account()
+            async with self._connection.environments.link(account) as link:
+                bound = port
+
+                async def accept(origin_host: str, origin_port: int) -> RelayEnd:
+                    near, far = relay()
+                    await self._connection.accept_forwarded(near, (host, bound), (origin_host, origin_port))
+                    return far
+
+                listener = await link.listen(accept, host, port)
+                bound = listener.get_port()
+                if not opened.done():
+                    opened.set_result(listener)
+                await first_of(listener.wait_closed(), link.wait_lost(), self._connection.closed.wait())
+                listener.close()
+        except (RootBloodError, OSError) as error:
+            _fail(opened, error)
+
+
+def _prohibited(reason: str) -> asyncssh.ChannelOpenError:
+    return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, reason)
+
+
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
