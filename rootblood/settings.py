@@ -79,6 +79,15 @@ class SSHSettings(_Group):
     keepalive_count_max: Annotated[int, Field(ge=1)] = 3
     """Unanswered questions after which a client counts as gone: a minute with the interval above."""
 
+    max_sessions: Annotated[int, Field(ge=1)] = 64
+    """Session channels open at one time on one connection; OpenSSH's MaxSessions is 10."""
+
+    max_forwards: Annotated[int, Field(ge=0)] = 256
+    """Forwarded streams and listening ports open at one time on one connection."""
+
+    resize_interval_s: Seconds = 0.05
+    """A terminal's size is passed on no more often than this; the last one always is."""
+
     max_env: Annotated[int, Field(ge=0)] = 32
     """Environment variables accepted on one session channel."""
 

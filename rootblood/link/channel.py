@@ -1,9 +1,15 @@
-"""asyncssh's channels with a receive window that means what it says.
+"""asyncssh's channels and connections with memory that is bounded, whatever the peer does.
 
-asyncssh fills the window up whenever it delivers a piece, without counting what it still holds back for a
-session that paused reading. A session that pauses and resumes, as a bridge between two connections does all
-the time, lets the peer send another window each time, and memory grows with the length of the stream. Here
-what is held counts: a channel never holds more than one window.
+Receiving: asyncssh fills the window up whenever it delivers a piece, without counting what it still holds
+back for a session that paused reading. A session that pauses and resumes, as a bridge between two
+connections does all the time, lets the peer send another window each time, and memory grows with the length
+of the stream. Here what is held counts: a channel never holds more than one window.
+
+Sending: asyncssh hands everything that the peer's window allows to the transport, and ignores the transport's
+request to pause. A peer that announces 2 GiB of window and then stops reading gets them into our memory. Here
+a congested transport stops the channels, whose own buffers then fill and pause whoever writes to them.
+
+Here and in `rootblood.ssh.channel`, and nowhere else, something is overridden that asyncssh keeps private.
 """
 
 import asyncio
@@ -23,8 +29,14 @@ WINDOW_BYTES = 2 * 1024 * 1024
 MAX_PACKET_BYTES = 32 * 1024
 
 
-class BoundedReceive(SSHChannel[bytes]):
-    """Opens the window for what was delivered, not for what is still held."""
+_TRANSPORT_BUFFER_BYTES = 256 * 1024
+"""What may wait in a transport before its channels stop: several packets, so that it never runs dry."""
+
+_CONGESTED = "rootblood_congested"
+
+
+class BoundedChannel(SSHChannel[bytes]):
+    """A channel that holds one window at most, and sends nothing into a congested transport."""
 
     _recv_window: int
     _init_recv_window: int
@@ -39,8 +51,15 @@ class BoundedReceive(SSHChannel[bytes]):
         if self._session is not None:
             self._session.data_received(data, datatype)
 
+    @override
+    def _flush_send_buf(self) -> None:
+        if self._conn is not None and self._conn.get_extra_info(_CONGESTED):
+            self._pause_resume_writing()  # the session's, by what waits here
+        else:
+            super()._flush_send_buf()
 
-class LinkChannel(BoundedReceive, asyncssh.SSHClientChannel[bytes]):
+
+class LinkChannel(BoundedChannel, asyncssh.SSHClientChannel[bytes]):
     """A session channel of the link."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
@@ -56,16 +75,34 @@ class LinkChannel(BoundedReceive, asyncssh.SSHClientChannel[bytes]):
         )
 
 
-class _ForwardedTCP(BoundedReceive, asyncssh.SSHTCPChannel[bytes]):
+class _ForwardedTCP(BoundedChannel, asyncssh.SSHTCPChannel[bytes]):
     """A forwarded TCP stream."""
 
 
-class _ForwardedUNIX(BoundedReceive, asyncssh.SSHUNIXChannel[bytes]):
+class _ForwardedUNIX(BoundedChannel, asyncssh.SSHUNIXChannel[bytes]):
     """A forwarded UNIX stream."""
 
 
-def bound_forwarded_channels(connection: SSHConnection) -> None:
-    """Let all TCP and UNIX channels of `connection`, whoever opens them, be bounded as above."""
+def bound_connection(connection: SSHConnection) -> None:
+    """Let `connection` and its TCP and UNIX channels, whoever opens them, be bounded as above.
+
+    Session channels are made as `BoundedChannel` where they are made.
+    """
+    transport = connection._transport  # noqa: SLF001 - asyncssh has no other way to it
+    if transport is None:
+        return  # lost already
+
+    def pause_writing() -> None:
+        connection.set_extra_info(**{_CONGESTED: True})
+
+    def resume_writing() -> None:
+        connection.set_extra_info(**{_CONGESTED: False})
+        for channel in list(connection._channels.values()):  # noqa: SLF001
+            channel._flush_send_buf()  # noqa: SLF001
+
+    connection.pause_writing = pause_writing  # type: ignore[method-assign]
+    connection.resume_writing = resume_writing  # type: ignore[method-assign]
+    transport.set_write_buffer_limits(high=_TRANSPORT_BUFFER_BYTES)
 
     def factory(kind: type[SSHChannel[bytes]]) -> Callable[..., Any]:
         def create(

@@ -20,7 +20,7 @@ from typing_extensions import override
 from rootblood.domain.environments import Environment, Identity
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
-from rootblood.link.channel import LinkChannel, bound_forwarded_channels
+from rootblood.link.channel import LinkChannel, bound_connection
 from rootblood.link.keys import LinkKeys
 from rootblood.settings import LinkSettings
 
@@ -232,7 +232,7 @@ async def open_link(
                 agent_forwarding=agent_path or False,
                 config=None,
             )
-            bound_forwarded_channels(connection)
+            bound_connection(connection)
     except TimeoutError as error:
         _log.warning("link_timed_out", userhash=identity.userhash, timeout_s=settings.open_timeout_s)
         raise EnvironmentFailedError("your environment does not answer; try again in a moment") from error

@@ -14,11 +14,11 @@ import asyncssh
 from asyncssh.packet import SSHPacket
 from typing_extensions import override
 
-from rootblood.link.channel import MAX_PACKET_BYTES, WINDOW_BYTES, BoundedReceive
+from rootblood.link.channel import MAX_PACKET_BYTES, WINDOW_BYTES, BoundedChannel
 from rootblood.ssh.environment import ClientEnvironment
 
 
-class SessionChannel(BoundedReceive, asyncssh.SSHServerChannel[bytes]):
+class SessionChannel(BoundedChannel, asyncssh.SSHServerChannel[bytes]):
     """A session channel that carries bytes.
 
     Args:

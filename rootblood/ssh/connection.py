@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import structlog
+from asyncssh.constants import OPEN_RESOURCE_SHORTAGE
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.errors import NotFoundError
-from rootblood.link.channel import bound_forwarded_channels
+from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
@@ -49,6 +50,7 @@ class Connection(asyncssh.SSHServer):
         self._tasks = asyncio.TaskGroup()
         self._policy: ForwardingSettings
         self._forwarding: Forwarding
+        self._sessions = 0
         self.closed = asyncio.Event()
 
     @override
@@ -56,7 +58,7 @@ class Connection(asyncssh.SSHServer):
         self._connection = conn
         self.log = self.log.bind(peer=str(conn.get_extra_info("peername", ("?",))[0]))
         self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
-        bound_forwarded_channels(conn)
+        bound_connection(conn)
         self._door.opened(self)
 
     @override
@@ -72,6 +74,10 @@ class Connection(asyncssh.SSHServer):
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a session's work as a task of this connection."""
         self._tasks.create_task(work)
+
+    def session_closed(self) -> None:
+        """Count down what `session_requested` counted up."""
+        self._sessions -= 1
 
     def close(self) -> None:
         """Tell the client, and close."""
@@ -143,6 +149,10 @@ class Connection(asyncssh.SSHServer):
 
     @override
     def session_requested(self) -> tuple[SessionChannel, ClientSession]:
+        if self._sessions >= self.settings.max_sessions:
+            self.log.warning("session_refused", cause="too many sessions")
+            raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "too many sessions on this connection")
+        self._sessions += 1
         environment = ClientEnvironment(self.settings.max_env, self.settings.max_env_bytes)
         channel = SessionChannel(self._connection, environment, allow_agent=self._policy.agent)
         return channel, ClientSession(self, environment)

@@ -6,10 +6,11 @@ to, or listened on, by the front door itself.
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
+from asyncssh.constants import OPEN_RESOURCE_SHORTAGE
 
 from rootblood.errors import RootBloodError
 from rootblood.link.link import Link
@@ -47,6 +48,7 @@ class Forwarding:
     def __init__(self, connection: "Connection", policy: ForwardingSettings) -> None:
         self._connection = connection
         self._policy = policy
+        self._open = 0
 
     def dial(self, host: str, port: int) -> Awaitable[RelayEnd]:
         """Open a stream to a TCP port (RFC 4254 section 7.2).
@@ -68,20 +70,40 @@ class Forwarding:
 
     async def listen(self, host: str, port: int) -> asyncssh.SSHListener | bool:
         """Listen on a TCP port inside the environment (RFC 4254 section 7.1); False where it is refused."""
-        if not self._policy.remote:
+        if not self._policy.remote or not self._has_room():
             return False
         opened: asyncio.Future[asyncssh.SSHListener] = asyncio.get_running_loop().create_future()
-        self._connection.start(self._hold_listener(host, port, opened))
+        self._start(self._hold_listener(host, port, opened))
         try:
             return await opened
         except (RootBloodError, OSError) as error:
             self._connection.log.info("listen_refused", cause=str(error))
             return False
 
+    def _start(self, holding: Coroutine[Any, Any, None]) -> None:
+        """Run what holds a stream or a listening port open, and count it for as long as it does."""
+
+        async def counted() -> None:
+            try:
+                await holding
+            finally:
+                self._open -= 1
+
+        self._open += 1
+        self._connection.start(counted())
+
+    def _has_room(self) -> bool:
+        if self._open < self._connection.settings.max_forwards:
+            return True
+        self._connection.log.warning("forward_refused", cause="too many forwards")
+        return False
+
     async def _dial(self, open_far: Callable[[Link, RelayEnd], Awaitable[None]]) -> RelayEnd:
+        if not self._has_room():
+            raise _shortage()
         near, far = relay()
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._connection.start(self._hold_stream(open_far, far, opened))
+        self._start(self._hold_stream(open_far, far, opened))
         await opened
         return near
 
@@ -119,7 +141,10 @@ class Forwarding:
                 bound = port
 
                 async def accept(origin_host: str, origin_port: int) -> RelayEnd:
+                    if not self._has_room():
+                        raise _shortage()
                     near, far = relay()
+                    self._start(first_of(far.closed.wait(), self._connection.closed.wait()))
                     await self._connection.accept_forwarded(near, (host, bound), (origin_host, origin_port))
                     return far
 
@@ -135,6 +160,10 @@ class Forwarding:
 
 def _prohibited(reason: str) -> asyncssh.ChannelOpenError:
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, reason)
+
+
+def _shortage() -> asyncssh.ChannelOpenError:
+    return asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "too many forwarded streams on this connection")
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:

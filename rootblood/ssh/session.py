@@ -13,6 +13,7 @@ later ones.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -101,6 +102,8 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._early: list[bytes] = []
         self._early_eof = False
         self._gone = asyncio.Event()
+        self._size_passed_on: Pty | None = None
+        self._resizing: asyncio.TimerHandle | None = None
         self._progress_shown = False
 
     # What the client asks for, before the session starts.
@@ -113,10 +116,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: "asyncssh.misc.TermModes"
     ) -> bool:
-        width, height, pixel_width, pixel_height = (min(side, _MAX_DIMENSION) for side in term_size)
-        self._pty = Pty(
-            accepted_term(term_type), (width, height, pixel_width, pixel_height), dict(term_modes)
-        )
+        self._pty = Pty(accepted_term(term_type), _clamped(*term_size), dict(term_modes))
         return True
 
     @override
@@ -167,13 +167,10 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
 
     @override
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        columns, rows, pixel_width, pixel_height = (
-            min(side, _MAX_DIMENSION) for side in (width, height, pixwidth, pixheight)
-        )
-        if self._upstream is not None:
-            self._upstream.change_terminal_size(columns, rows, pixel_width, pixel_height)
-        elif self._pty is not None:
-            self._pty = Pty(self._pty.term, (columns, rows, pixel_width, pixel_height), self._pty.modes)
+        if self._pty is not None:
+            self._pty = replace(self._pty, size=_clamped(width, height, pixwidth, pixheight))
+            if self._upstream is not None and self._resizing is None:
+                self._pass_size_on()
 
     @override
     def signal_received(self, signal: str) -> None:
@@ -190,6 +187,9 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone.set()
+        if self._resizing is not None:
+            self._resizing.cancel()
+        self._connection.session_closed()
 
     # The task.
 
@@ -243,9 +243,9 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     def _join(self, channel: "asyncssh.SSHClientChannel[bytes]", opened_with: Pty | None) -> None:
         if self._progress_shown and not self._channel.is_closing():
             self._channel.write(_ERASE_LINE)
-        if self._pty is not None and self._pty is not opened_with:  # resized while the channel was opening
-            channel.change_terminal_size(*self._pty.size)
         self._upstream = channel
+        self._size_passed_on = opened_with
+        self._pass_size_on()  # it may have changed while the channel was opening
         for data in self._early:
             channel.write(data)
         self._early.clear()
@@ -253,6 +253,16 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             channel.write_eof()
         if not self._gone.is_set():
             self._channel.resume_reading()
+
+    def _pass_size_on(self) -> None:
+        """Pass the terminal's size on, and see after a moment whether it has changed again."""
+        self._resizing = None
+        if self._pty is not None and self._upstream is not None and self._pty is not self._size_passed_on:
+            self._size_passed_on = self._pty
+            self._upstream.change_terminal_size(*self._pty.size)
+            self._resizing = asyncio.get_running_loop().call_later(
+                self._connection.settings.resize_interval_s, self._pass_size_on
+            )
 
     def _finish(self, session: LinkSession) -> None:
         if session.exit_signal is not None:
@@ -294,3 +304,13 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
                 self._channel.write(_ERASE_LINE)
             self._channel.write_stderr(message_line(message, terminal=self._pty is not None))
         self._channel.exit(status)
+
+
+def _clamped(width: int, height: int, pixel_width: int, pixel_height: int) -> tuple[int, int, int, int]:
+    """A terminal's size as the kernel can keep it: 16 bits a side."""
+    return (
+        min(width, _MAX_DIMENSION),
+        min(height, _MAX_DIMENSION),
+        min(pixel_width, _MAX_DIMENSION),
+        min(pixel_height, _MAX_DIMENSION),
+    )
