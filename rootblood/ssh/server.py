@@ -56,6 +56,7 @@ class SSHDoor:
                 settings.port,
                 server_factory=self._new_connection,
                 server_host_keys=[self._host_key],
+                send_server_host_keys=True,  # hostkeys-00@openssh.com: how clients learn of a rotation
                 server_version="RootBlood",
                 kex_algs=algorithms.KEY_EXCHANGE,
                 encryption_algs=algorithms.ENCRYPTION,

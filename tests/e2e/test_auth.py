@@ -191,6 +191,12 @@ def test_only_strong_algorithms_are_agreed_to(alice: Client) -> None:
     assert alice.run("true", options=["-o", "KexAlgorithms=curve25519-sha256"]).returncode == 0
 
 
+def test_host_keys_are_announced(alice: Client) -> None:
+    done = alice.run("true", options=["-o", "LogLevel=DEBUG"])
+
+    assert b"client_input_global_request: rtype hostkeys-00@openssh.com" in done.stderr
+
+
 def test_a_key_that_is_not_private_is_refused(tmp_path: Path) -> None:
     fresh = Installation(tmp_path)
     fresh.cli("setup")
