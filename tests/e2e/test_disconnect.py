@@ -1,8 +1,10 @@
 """What is left in the environment when a client vanishes."""
 
 import secrets
+import signal
 
-from tests.e2e.installation import Client, wait_until
+from tests.e2e.conftest import client_of
+from tests.e2e.installation import Client, Installation, wait_until
 
 GONE_WITHIN_S = 10
 
@@ -59,3 +61,14 @@ def test_a_daemon_and_a_tmux_session_live_on(alice: Client) -> None:
     assert alice.run(f"pgrep -fx 'sleep {length}'").returncode == 0
     assert alice.output("tmux -L living list-sessions -F '#{session_attached}'") == "0\n"
     alice.output(f"tmux -L living kill-server; pkill -fx 'sleep {length}'")
+
+
+def test_a_client_that_falls_silent_is_given_up(own_installation: Installation) -> None:
+    """It holds its TCP connection and answers nothing, like one behind a network that drops packets."""
+    with own_installation.serving(ROOTBLOOD_SSH__KEEPALIVE_INTERVAL_S="1") as server:
+        alice = client_of(own_installation, server, "alice")
+        with alice.open("echo up; sleep 1234") as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == b"up\n"
+            client.send_signal(signal.SIGSTOP)
+            wait_until(lambda: not running(alice, "sleep 1234"), timeout_s=30)
