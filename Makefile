@@ -1,6 +1,6 @@
 # Every target is one script in scripts/; each of their steps is skipped when already done.
 .DEFAULT_GOAL := help
-.PHONY: help up test lint image lock clean
+.PHONY: help up test lint bench image lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,13 @@ test: ## run the linters and the whole suite (PYTEST_ARGS="-k link" for a part)
 lint: ## ruff, mypy, import-linter, shellcheck
 	@scripts/venv dev
 	@exec scripts/lint
+
+bench: ## compare with a bare sshd and with sshd + docker exec, in ratios (as root, minutes)
+	@scripts/venv dev
+	@scripts/test-tools
+	@scripts/docker-engine
+	@scripts/image
+	@exec .venv/bin/python -m bench
 
 image: ## build the environments' image if its files changed (FRESH=1: from today's packages)
 	@scripts/docker-engine

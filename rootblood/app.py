@@ -36,6 +36,8 @@ from rootblood.web.server import WebDoor
 
 _log = structlog.stdlib.get_logger(__name__)
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 SETUP_HINT = "run: rootblood setup"
 
 
@@ -122,8 +124,14 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
     host_key = read_host_key(settings.keys_dir)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def begin_to_stop() -> None:
+        stop.set()
+        for number in _STOP_SIGNALS:  # a second one ends the process at once
+            loop.remove_signal_handler(number)
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, begin_to_stop)
     async with open_core(settings) as core:
         ssh = SSHDoor(
             accounts=core.accounts, environments=core.environments, host_key=host_key, settings=settings.ssh

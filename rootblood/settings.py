@@ -71,7 +71,7 @@ class SSHSettings(_Group):
     """From the TCP connection to a finished authentication."""
 
     max_auth_tries: Annotated[int, Field(ge=1)] = 6
-    """Failed passwords and signatures on one connection, as OpenSSH's MaxAuthTries."""
+    """Passwords tried on one connection; keys may be offered more often, as agents hold many."""
 
     keepalive_interval_s: Seconds = 20.0
     """A silent client is asked this often whether it is there."""
@@ -287,6 +287,10 @@ def load_settings(config_file: Path | None = None) -> Settings:
             del dotenv_settings, file_secret_settings
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file)
 
+    known = {f"ROOTBLOOD_{field.upper()}" for field in Settings.model_fields} | {"ROOTBLOOD_CONFIG"}
+    for variable in os.environ:
+        if variable.startswith("ROOTBLOOD_") and variable.partition("__")[0].upper() not in known:
+            raise ConfigurationError(f"there is no setting {variable}")
     try:
         return _FileSettings()
     except ValidationError as error:

@@ -139,3 +139,10 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 def test_a_group_can_be_made_by_itself() -> None:
     assert 512 == LimitsSettings(pids=512).pids
     assert (1000, 1000) == (AccountSettings(uid_min=1000, uid_max=1000).uid_min, 1000)
+
+
+def test_a_misspelt_group_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOTBLOOD_LIMTS__PIDS", "7")
+
+    with pytest.raises(ConfigurationError, match="there is no setting ROOTBLOOD_LIMTS__PIDS"):
+        load_settings()

@@ -28,7 +28,7 @@ class Finding:
 def doctor(
     context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
 ) -> None:
-    """Check keys, database, container engine and image. Exits 1 when something is wrong."""
+    """Check keys, database, engine, image and what environments share. Exits 1 when one is wrong."""
     settings: Settings = context.obj
     findings = asyncio.run(examine(settings))
     if as_json:
@@ -70,12 +70,18 @@ async def examine(settings: Settings) -> list[Finding]:
             raise ConfigurationError(f"{settings.environment.image} is missing; run: make image")
         return settings.environment.image
 
+    async def environments() -> str:
+        async with open_core(settings) as core:
+            await core.environments.prepare()
+        return f"names and keys are on the volumes of instance {settings.engine.instance!r}"
+
     checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("host key", host_key),
         ("link keys", link_keys),
         ("database", database),
         ("container engine", engine),
         ("image", image),
+        ("environments", environments),
     ]
     return [await _run(name, check) for name, check in checks]
 

@@ -5,13 +5,14 @@ to the terminal, and nowhere else.
 """
 
 import json
+import socket
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from rootblood.domain.text import escape_controls
-from rootblood.errors import RootBloodError, StoreUnavailableError
+from rootblood.errors import ConfigurationError, RootBloodError, StoreUnavailableError
 
 
 def make_streams_lenient() -> None:
@@ -33,13 +34,20 @@ def note(text: str) -> None:
 
 
 def explain(error: RootBloodError) -> str:
-    """The message of an error for the operator, who may know what the database said."""
+    """The message of an error for the operator, who may know what lies behind it."""
+    if isinstance(error.__cause__, ConfigurationError):
+        return f"{error}: {error.__cause__}"
     if not isinstance(error, StoreUnavailableError) or error.__cause__ is None:
         return str(error)
     cause: BaseException = error.__cause__
     while cause.__cause__ is not None:
         cause = cause.__cause__
     return f"{error}: {cause}"
+
+
+def reachable_host(host: str) -> str:
+    """What people type for an address the server listens on: this machine's name, where it is any address."""
+    return socket.gethostname() if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared, not bound
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

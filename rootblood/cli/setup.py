@@ -6,8 +6,9 @@ import os
 import typer
 
 from rootblood.app import open_core, set_up
-from rootblood.cli.output import say
+from rootblood.cli.output import note, reachable_host, say
 from rootblood.domain.accounts import Account, is_account_name, is_reserved
+from rootblood.errors import EngineUnavailableError, ImageMissingError
 from rootblood.services.passwords import Passwords
 from rootblood.settings import Settings
 from rootblood.ssh.hostkeys import host_key_fingerprint
@@ -31,6 +32,10 @@ async def _setup(settings: Settings) -> None:
     password = passwords.generate()
     passwords.close()
     async with open_core(settings) as core:
+        try:
+            await core.environments.prepare()
+        except (EngineUnavailableError, ImageMissingError) as error:
+            note(f"{error}; what environments share is made at the first login instead")
         if await core.accounts.list(include_deleted=True):
             return
         account = await core.accounts.create(_first_name(), password=password, admin=True)
@@ -46,7 +51,7 @@ def _first_name() -> str:
 def _introduce(settings: Settings, account: Account, password: str) -> None:
     say("")
     say("The first administrator, shown this once:")
-    say(f"  log in with  ssh -p {settings.ssh.port} {account.name}@{settings.ssh.host}")
+    say(f"  log in with  ssh -p {settings.ssh.port} {account.name}@{reachable_host(settings.ssh.host)}")
     say(f"  password     {password}")
     say(f"  host key     {host_key_fingerprint(settings.keys_dir)} (ED25519)")
     say(f"Change the password with: rootblood user passwd {account.name}")

@@ -7,10 +7,10 @@ import typer
 
 from rootblood.app import open_core
 from rootblood.cli.input import STDIN, ask_new_password, read_keys, read_password, require_terminal
-from rootblood.cli.output import note, print_json, print_table, say
+from rootblood.cli.output import note, print_json, print_table, reachable_host, say
 from rootblood.domain.accounts import Account, validated_name
 from rootblood.domain.keys import PublicKey
-from rootblood.errors import EngineUnavailableError, ImageMissingError, InvalidInputError, RootBloodError
+from rootblood.errors import InvalidInputError, RootBloodError
 from rootblood.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Add, list, lock and delete accounts.", rich_markup_mode=None)
@@ -50,11 +50,11 @@ async def _add(
         account = await core.accounts.create(name, password=password, keys=keys, admin=admin)
         try:
             await core.environments.publish([account])
-        except (EngineUnavailableError, ImageMissingError) as error:
+        except RootBloodError as error:  # the account is there all the same
             note(f"{error}; the name {name} is published to the environments at its first login instead")
     say(f"added {name}, UID {account.uid}{', an administrator' if admin else ''}")
     if keys or password is not None:
-        say(f"log in with: ssh -p {settings.ssh.port} {name}@{settings.ssh.host}")
+        say(f"log in with: ssh -p {settings.ssh.port} {name}@{reachable_host(settings.ssh.host)}")
     else:
         say(f"nobody can log in to it yet; add a key with: rootblood key add {name} FILE")
         say(f"or a password with: rootblood user passwd {name}")

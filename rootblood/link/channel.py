@@ -5,6 +5,9 @@ back for a session that paused reading. A session that pauses and resumes, as a 
 connections does all the time, lets the peer send another window each time, and memory grows with the length
 of the stream. Here what is held counts: a channel never holds more than one window.
 
+Both ways, small packets are put together: a window of single bytes would be two million list entries, and
+taking the first of a long list moves all the others.
+
 Sending: asyncssh hands everything that the peer's window allows to the transport, and ignores the transport's
 request to pause. A peer that announces 2 GiB of window and then stops reading gets them into our memory. Here
 a congested transport stops the channels, whose own buffers then fill and pause whoever writes to them.
@@ -32,6 +35,12 @@ MAX_PACKET_BYTES = 32 * 1024
 _TRANSPORT_BUFFER_BYTES = 256 * 1024
 """What may wait in a transport before its channels stop: several packets, so that it never runs dry."""
 
+_PIECE_BYTES = MAX_PACKET_BYTES
+"""What is held or waits is kept in pieces of about this size, however small the packets it came in."""
+
+_STREAMS = 2
+"""Standard output and standard error; pieces of the two may pass one another."""
+
 _CONGESTED = "rootblood_congested"
 
 
@@ -40,6 +49,30 @@ class BoundedChannel(SSHChannel[bytes]):
 
     _recv_window: int
     _init_recv_window: int
+
+    @override
+    def _accept_data(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
+        if self._recv_paused and self._send_state not in {"close_pending", "closed"}:
+            for held, kind in self._recv_buf[-_STREAMS:]:
+                if kind == datatype and isinstance(held, bytearray) and len(held) < _PIECE_BYTES:
+                    held.extend(data)
+                    self._recv_window -= len(data)
+                    return
+            # A bytearray, so that what follows can be added to it; asyncssh only hands it on.
+            super()._accept_data(bytearray(data), datatype)  # type: ignore[arg-type]
+        else:
+            super()._accept_data(data, datatype)
+
+    @override
+    def write(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
+        if self._send_state == "open":
+            for waiting, kind in self._send_buf[-_STREAMS:]:
+                if kind == datatype and len(waiting) < _PIECE_BYTES:
+                    waiting.extend(data)
+                    self._send_buf_len += len(data)
+                    self._flush_send_buf()
+                    return
+        super().write(data, datatype)
 
     @override
     def _deliver_data(self, data: bytes, datatype: asyncssh.DataType) -> None:

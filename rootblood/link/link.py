@@ -9,12 +9,14 @@ connection accepts no channel that the peer opens.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import asyncssh
 import structlog
+from asyncssh.packet import PacketDecodeError
 from typing_extensions import override
 
 from rootblood.domain.environments import Environment, Identity
@@ -138,7 +140,7 @@ class Link:
             self._stalled = True
             _log.warning("link_stalled", timeout_s=self._session_timeout_s)
             raise EnvironmentFailedError("your environment does not answer; try again in a moment") from error
-        except (asyncssh.Error, OSError) as error:
+        except (asyncssh.Error, OSError, PacketDecodeError) as error:
             _log.warning("link_refused_session", cause=str(error))
             raise EnvironmentFailedError("your environment did not accept the session; try again") from error
         return channel, cast("SessionType", session)
@@ -149,14 +151,16 @@ class Link:
         Raises:
             asyncssh.ChannelOpenError: nobody listens there, or sshd refuses.
         """
-        await self._connection.create_connection(lambda: session, host, port)
+        with _malformed_answers_refused():
+            await self._connection.create_connection(lambda: session, host, port)
 
     async def dial_unix(self, session: "asyncssh.SSHTCPSession[bytes]", path: str) -> None:
         """Connect `session` to a UNIX socket of the environment. Raises `asyncssh.ChannelOpenError`."""
         # To asyncssh the sessions of TCP and UNIX channels differ in name only.
-        await self._connection.create_unix_connection(
-            lambda: cast("asyncssh.SSHUNIXSession[bytes]", session), path
-        )
+        with _malformed_answers_refused():
+            await self._connection.create_unix_connection(
+                lambda: cast("asyncssh.SSHUNIXSession[bytes]", session), path
+            )
 
     async def listen(
         self,
@@ -176,7 +180,7 @@ class Link:
         """
         try:
             return await self._connection.create_server(accept, host, port)
-        except asyncssh.ChannelListenError as error:
+        except (asyncssh.ChannelListenError, PacketDecodeError) as error:
             raise OSError(str(error)) from error
 
     async def wait_lost(self) -> None:
@@ -187,6 +191,15 @@ class Link:
         """Close the link and what still runs on its channels."""
         self._connection.close()
         await self._connection.wait_closed()
+
+
+@contextmanager
+def _malformed_answers_refused() -> Iterator[None]:
+    """Take an answer that cannot be decoded for a refusal: the account's processes may have written it."""
+    try:
+        yield
+    except PacketDecodeError as error:
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "malformed answer") from error
 
 
 async def open_link(

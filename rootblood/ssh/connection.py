@@ -68,8 +68,13 @@ class Connection(asyncssh.SSHServer):
 
     async def run(self) -> None:
         """Hold the tasks of this connection's sessions until it is closed and they have cleaned up."""
-        async with self._tasks:
-            await self.closed.wait()
+        try:
+            async with self._tasks:
+                await self.closed.wait()
+        except Exception:
+            # The edge: a defect that one connection brought to light must not end the others.
+            self.log.exception("connection_crashed")
+            self._connection.abort()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a session's work as a task of this connection."""
@@ -132,7 +137,9 @@ class Connection(asyncssh.SSHServer):
     async def validate_kbdint_response(
         self, username: str, responses: "asyncssh.auth.KbdIntResponse"
     ) -> bool:
-        return len(responses) == 1 and self._counted(await self._auth.password(username, responses[0]))
+        # Another number of answers than was asked for is a wrong password, and counts as one.
+        password = responses[0] if len(responses) == 1 else ""
+        return self._counted(await self._auth.password(username, password))
 
     @override
     def auth_completed(self) -> None:

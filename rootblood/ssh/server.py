@@ -77,9 +77,9 @@ class SSHDoor:
                 await stop.wait()
             finally:
                 acceptor.close()
-                await acceptor.wait_closed()
                 for connection in list(self._connections):
                     connection.close()
+                await acceptor.wait_closed()  # from Python 3.12.1 on it waits for connections too
 
     def opened(self, connection: Connection) -> None:
         """Keep a new connection until it is closed."""

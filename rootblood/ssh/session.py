@@ -247,9 +247,10 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._size_passed_on = opened_with
         self._pass_size_on()  # it may have changed while the channel was opening
         for data in self._early:
-            channel.write(data)
+            if not channel.is_closing():  # a command may end without reading its input
+                channel.write(data)
         self._early.clear()
-        if self._early_eof:
+        if self._early_eof and not channel.is_closing():
             channel.write_eof()
         if not self._gone.is_set():
             self._channel.resume_reading()
@@ -282,7 +283,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         OpenSSH leaves a command without a terminal running in that case. What the user daemonised, or runs
         in tmux, is in another process group and lives.
         """
-        if self._pty is None:
+        if self._pty is None and self._subsystem is None:  # OpenSSH signals no subsystem, and ends it itself
             for signal in _HANGUP_SIGNALS:
                 channel.send_signal(signal)
                 try:

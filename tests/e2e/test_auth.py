@@ -125,23 +125,31 @@ async def test_an_offered_key_of_another_account_gives_nothing(
 ) -> None:
     """The library asks about a key before its signature is checked: what is learnt then must not last.
 
-    A client offers bob's public key, without a signature, for bob; then logs in as alice by password.
+    A client asks for bob with bob's public key, is told that it would do, cannot sign with it, and then logs
+    in as alice by password, all on one connection.
     """
     bobs_key = asyncssh.read_public_key(installation.directory / "bob_key.pub")
+    offer = _UnsignedOffer(bobs_key)
 
-    class OfferThenPassword(asyncssh.SSHClient):
+    class BobThenAlice(asyncssh.SSHClient):
         def __init__(self) -> None:
-            self.offers = [bobs_key]
+            self.offers = [offer]
+
+        def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+            self.connection = conn
 
         def public_key_auth_requested(self) -> asyncssh.SSHKeyPair | None:
-            return _UnsignedOffer(self.offers.pop()) if self.offers else None
+            self.connection._username = "bob"
+            return self.offers.pop() if self.offers else None
 
         def password_auth_requested(self) -> str:
+            self.connection._username = "alice"
             return ALICE_PASSWORD
 
-    async with await connect(server, "alice", client_factory=OfferThenPassword) as connection:
+    async with await connect(server, "bob", client_factory=BobThenAlice) as connection:
         who = await connection.run("id -un")
 
+    assert offer.was_accepted
     assert who.stdout == "alice\n"
 
 
@@ -153,7 +161,10 @@ class _UnsignedOffer(asyncssh.SSHKeyPair):
             key.algorithm, key.algorithm, key.sig_algorithms, key.sig_algorithms, key.public_data, None
         )
 
+        self.was_accepted = False
+
     def sign(self, data: bytes) -> bytes:  # noqa: ARG002 - that is the point
+        self.was_accepted = True  # the server has said that a signature with it would do
         return b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x40" + b"\x00" * 64
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.conftest import client_of
 from tests.e2e.installation import Client, Installation
 
 HUNDRED_MB = 100_000_000
@@ -87,6 +88,12 @@ def test_a_command_of_100_kb(alice: Client) -> None:
     assert alice.run(b"printf %s " + argument).stdout == argument
 
 
+def test_a_command_that_ignores_its_input_keeps_its_status(alice: Client) -> None:
+    statuses = {alice.run("exit 3", stdin=bytes(200_000)).returncode for _ in range(20)}
+
+    assert statuses == {3}
+
+
 def test_stdout_and_stderr_stay_apart_in_bulk(alice: Client) -> None:
     done = alice.run("head -c 3000000 /dev/zero | tr '\\0' o; head -c 3000000 /dev/zero | tr '\\0' e >&2")
 
@@ -148,9 +155,12 @@ def test_a_signal_from_the_client_reaches_the_command(alice: Client) -> None:
     assert client.returncode == 5
 
 
-def test_a_server_ended_by_ctrl_c_exits_cleanly(own_installation: Installation) -> None:
+def test_a_server_ended_by_ctrl_c_exits_cleanly_with_a_session_open(own_installation: Installation) -> None:
     server = own_installation.start()
+    with client_of(own_installation, server, "alice").open("echo up; cat") as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"up\n"
 
-    assert server.stop(signal.SIGINT) == 0
+        assert server.stop(signal.SIGINT) == 0
     assert server.process.stdout is not None
     server.process.stdout.close()

@@ -307,3 +307,40 @@ def test_user_delete_takes_container_and_home_and_keeps_the_name(
     again = own_installation.cli("user", "add", "alice", check=False)
     assert (1, "", 1) == (again.returncode, again.stdout, len(again.stderr.splitlines()))
     assert [] == own_installation.containers()
+
+
+def test_a_stopped_environment_lets_programs_end_in_order(own_installation: Installation) -> None:
+    with own_installation.serving() as server:
+        alice = client_of(own_installation, server, "alice")
+        alice.output(
+            "trapped() { trap 'echo in order > ended; exit' TERM; touch waiting;"
+            " while :; do sleep 0.1; done; }; export -f trapped; setsid bash -c trapped >/dev/null 2>&1 </dev/null & "
+            "until [ -e waiting ]; do sleep 0.05; done"
+        )
+        own_installation.cli("env", "stop", "alice")
+
+        assert alice.output("cat ended") == "in order\n"
+
+
+def test_the_log_keeps_the_beginning_of_an_environment_s_stderr_only(own_installation: Installation) -> None:
+    with own_installation.serving() as server:
+        alice = client_of(own_installation, server, "alice")
+        alice.run("head -c 20000000 /dev/zero | tr '\\0' x > /proc/$(pgrep -o sshd)/fd/2")
+        wait_until(lambda: "stream_stderr_suppressed" in server.log, what="the end of the flood")
+
+        assert len(server.log) < 100_000
+
+
+def test_a_second_installation_on_the_first_one_s_volumes_is_told(
+    own_installation: Installation, tmp_path: Path
+) -> None:
+    other = Installation(tmp_path / "other", instance=own_installation.instance)
+    other.directory.mkdir()
+
+    refused = other.cli("setup", check=False)
+
+    assert refused.returncode == 1
+    assert "another installation's" in refused.stderr
+    assert "engine.instance" in refused.stderr
+    with own_installation.serving() as server:
+        assert client_of(own_installation, server, "alice").output("echo well") == "well\n"

@@ -118,6 +118,7 @@ def test_doctor_is_content_and_says_what_is_wrong(own_installation: Installation
     assert [line.partition(":")[0] for line in ill.stdout.splitlines() if line.startswith("FAIL")] == [
         "FAIL host key",
         "FAIL image",
+        "FAIL environments",
     ]
 
 

@@ -57,10 +57,12 @@ def test_accounts_are_added_to_those_already_there(volumes: Volumes) -> None:
     assert volumes.look("cut -d: -f1 /etc/rootblood/passwd") == "alice\nbob\n"
 
 
-def test_file_is_replaced_when_it_differs(volumes: Volumes) -> None:
-    volumes.install_ok({"files": {"authorized_keys": "old, and longer\n"}})
-    assert volumes.install_ok({"files": {"authorized_keys": "new\n"}})
-    assert volumes.look("cat /etc/rootblood/authorized_keys") == "new\n"
+def test_another_installation_s_volume_is_left_alone(volumes: Volumes) -> None:
+    volumes.install_ok({"files": {"authorized_keys": "theirs\n"}})
+    refused = volumes.install({"files": {"authorized_keys": "ours\n"}, "accounts": [ALICE.document()]})
+    assert refused.returncode == 1
+    assert "authorized_keys there is another installation's" in refused.stderr
+    assert volumes.look("cat /etc/rootblood/authorized_keys /etc/rootblood/passwd") == "theirs\n"
 
 
 @pytest.mark.parametrize(

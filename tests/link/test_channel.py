@@ -1,6 +1,8 @@
 """What a channel holds for a session that reads in fits and starts."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import asyncssh
 
@@ -51,39 +53,118 @@ class OpenDoor(asyncssh.SSHServer):
         return False
 
 
-async def test_never_more_than_a_window_is_held() -> None:
+@asynccontextmanager
+async def _served(
+    process: Callable[["asyncssh.SSHServerProcess[bytes]"], Awaitable[None]],
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection to a server that runs `process` for each session."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.listen(
         "127.0.0.1",
         0,
         server_factory=OpenDoor,
         server_host_keys=[key],
-        process_factory=_stream,
+        process_factory=process,
         encoding=None,
     )
     async with (
         server,
         asyncssh.connect(
-            "127.0.0.1", server.get_port(), known_hosts=None, client_keys=None, agent_path=None, config=None
+            "127.0.0.1",
+            server.get_port(),
+            known_hosts=None,
+            client_keys=None,
+            agent_path=None,
+            config=None,
         ) as connection,
     ):
-        reader = FitfulReader()
-        await LinkChannel(connection).create(
-            lambda: reader,
-            command=None,
-            subsystem=None,
-            env={},
-            request_pty=False,
-            term_type=None,
-            term_size=(0, 0, 0, 0),
-            term_modes={},
-            x11_forwarding=False,
-            x11_display=None,
-            x11_auth_path=None,
-            x11_single_connection=False,
-            agent_forwarding=False,
-        )
+        yield connection
+
+
+async def _open(channel: LinkChannel, session: "asyncssh.SSHClientSession[bytes]") -> None:
+    """Start a shell on `channel`."""
+    await channel.create(
+        lambda: session,
+        command=None,
+        subsystem=None,
+        env={},
+        request_pty=False,
+        term_type=None,
+        term_size=(0, 0, 0, 0),
+        term_modes={},
+        x11_forwarding=False,
+        x11_display=None,
+        x11_auth_path=None,
+        x11_single_connection=False,
+        agent_forwarding=False,
+    )
+
+
+async def test_never_more_than_a_window_is_held() -> None:
+    reader = FitfulReader()
+    async with _served(_stream) as connection:
+        await _open(LinkChannel(connection), reader)
         await reader.done.wait()
 
     assert reader.received == STREAM_BYTES
     assert reader.most_held <= WINDOW_BYTES
+
+
+class SlowStart(asyncssh.SSHClientSession[bytes]):
+    """Reads nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self.received: dict[asyncssh.DataType, bytes] = {None: b"", asyncssh.EXTENDED_DATA_STDERR: b""}
+        self.done = asyncio.Event()
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self.channel = chan
+        chan.pause_reading()
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self.received[datatype] += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.done.set()
+
+
+TINY_PACKETS = 20_000
+
+
+async def _drip(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Send single bytes, standard output and standard error in turns."""
+    for number in range(TINY_PACKETS):
+        process.channel.write(b"o", None)
+        process.channel.write(b"e", asyncssh.EXTENDED_DATA_STDERR)
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+    process.exit(0)
+
+
+async def test_tiny_packets_are_held_in_few_pieces() -> None:
+    """A window of single bytes once froze the server: each delivery moved every entry that was held."""
+    session = SlowStart()
+    async with _served(_drip) as connection:
+        channel = LinkChannel(connection)
+        await _open(channel, session)
+        while channel._recv_state == "open":  # noqa: ASYNC110 - asyncssh has no event for it
+            await asyncio.sleep(0.01)
+        pieces = len(channel._recv_buf)
+        channel.resume_reading()
+        await session.done.wait()
+
+    assert pieces <= 4
+    assert {None: b"o" * TINY_PACKETS, asyncssh.EXTENDED_DATA_STDERR: b"e" * TINY_PACKETS} == session.received
+
+
+async def test_tiny_writes_wait_in_few_pieces() -> None:
+    async with _served(_stream) as connection:
+        channel = LinkChannel(connection)
+        await _open(channel, SlowStart())
+        channel._send_window = 0  # as when the peer takes nothing
+        for _ in range(TINY_PACKETS):
+            channel.write(b"x")
+
+        assert (len(channel._send_buf), channel.get_write_buffer_size()) == (1, TINY_PACKETS)
+        channel.abort()

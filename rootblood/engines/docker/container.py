@@ -46,11 +46,21 @@ def environment_arguments(
     api: docker.APIClient,
     identity: Identity,
     *,
+    image_id: str,
     instance: str,
     settings: EnvironmentSettings,
     limits: LimitsSettings,
 ) -> Arguments:
-    """Arguments of `APIClient.create_container` for an account's environment."""
+    """Arguments of `APIClient.create_container` for an account's environment.
+
+    Args:
+        api: knows the API version to write for.
+        identity: of the account.
+        image_id: what the image's name stands for now: a rebuilt image makes another specification.
+        instance: label of the installation.
+        settings: of every environment.
+        limits: of every environment.
+    """
     host_config = api.create_host_config(
         mounts=[
             Mount(target="/home", source=home_volume_name(identity.userhash), type="volume"),
@@ -91,7 +101,7 @@ def environment_arguments(
     arguments["labels"] = {
         INSTANCE_LABEL: instance,
         USERHASH_LABEL: identity.userhash,
-        SPEC_LABEL: _spec_hash(arguments),
+        SPEC_LABEL: _spec_hash({**arguments, "image_id": image_id}),
     }
     return arguments
 

@@ -36,8 +36,8 @@ from rootblood.engines.docker.container import (
     environment_arguments,
     install_arguments,
 )
-from rootblood.engines.docker.stream import DemultiplexingProtocol, take_socket
-from rootblood.errors import EnvironmentFailedError, ImageMissingError
+from rootblood.engines.docker.stream import DemultiplexingProtocol, StderrLog, take_socket
+from rootblood.errors import ConfigurationError, EnvironmentFailedError, ImageMissingError
 from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -153,7 +153,7 @@ class DockerEngine:
         raise EnvironmentFailedError("your environment could not be started; ask your administrator")
 
     async def stop(self, userhash: str) -> bool:
-        """Stop the container: TERM, then KILL after ten seconds."""
+        """Stop the container: TERM to all that runs in it, then KILL (see the image's `idle`)."""
 
         def stop(api: docker.APIClient) -> bool:
             found = self._inspect(api, userhash)
@@ -215,9 +215,7 @@ class DockerEngine:
         log = _log.bind(userhash=environment.userhash)
         sock, already_read = await self._docker.call(start)
         inner = protocol_factory()
-        outer = DemultiplexingProtocol(
-            inner, lambda line: log.info("stream_stderr", text=line.decode(errors="replace").rstrip())
-        )
+        outer = DemultiplexingProtocol(inner, StderrLog(log))
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(lambda: outer, sock=sock)
         if already_read:
@@ -268,7 +266,10 @@ class DockerEngine:
                 cause = api.logs(created["Id"]).decode(errors="replace").strip()
                 _log.error("install_failed", status=status, cause=cause)
                 raise EnvironmentFailedError(
-                    "what environments share could not be set up; see the server's log"
+                    "what environments share could not be set up; ask your administrator"
+                ) from ConfigurationError(
+                    f"{cause}; give this installation an engine.instance of its own, or remove the volumes "
+                    f"of {self._instance!r}, if nobody needs them"
                 )
         finally:
             api.remove_container(created["Id"], force=True)
@@ -329,8 +330,14 @@ class DockerEngine:
         return bool(found["Config"]["Labels"].get(SPEC_LABEL) == wanted["labels"][SPEC_LABEL])
 
     def _arguments(self, api: docker.APIClient, identity: Identity) -> Arguments:
+        image = api.inspect_image(self._environment.image)  # type: ignore[no-untyped-call]
         return environment_arguments(
-            api, identity, instance=self._instance, settings=self._environment, limits=self._limits
+            api,
+            identity,
+            image_id=image["Id"],
+            instance=self._instance,
+            settings=self._environment,
+            limits=self._limits,
         )
 
 

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from typing_extensions import override
 
 _HEADER_BYTES = 8
@@ -81,6 +82,28 @@ class DemultiplexingProtocol(asyncio.Protocol):
             self._on_stderr(data)
         else:
             self._inner.data_received(data)
+
+
+class StderrLog:
+    """Logs the beginning of what a process writes to stderr, which could fill the host's disk.
+
+    Args:
+        log: bound to whom the process belongs to.
+        max_bytes: logged at most; what follows is dropped, and that it is is logged once.
+    """
+
+    def __init__(self, log: structlog.stdlib.BoundLogger, max_bytes: int = 4096) -> None:
+        self._log = log
+        self._left = max_bytes
+
+    def __call__(self, data: bytes) -> None:
+        """Take a piece of stderr."""
+        if self._left <= 0:
+            return
+        self._log.info("stream_stderr", text=data[: self._left].decode(errors="replace").rstrip())
+        self._left -= len(data)
+        if self._left <= 0:
+            self._log.info("stream_stderr_suppressed")
 
 
 def take_socket(upgraded: Any) -> tuple[socket.socket, bytes]:

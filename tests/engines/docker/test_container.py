@@ -45,6 +45,7 @@ def arguments(
     return environment_arguments(
         api,
         identity,
+        image_id="sha256:0",
         instance="here",
         settings=environment or EnvironmentSettings(),
         limits=limits or LimitsSettings(),

@@ -1,0 +1,72 @@
+"""Measure everything once and print a table of ratios against their targets."""
+
+import sys
+
+from bench import measure
+from bench.peers import peers
+
+CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com")
+WAYS = ("exec down", "exec up", "sftp down", "sftp up")
+
+_FAILED = 1
+
+
+class Report:
+    """Rows as they are measured; at the end, whether every target was met."""
+
+    def __init__(self) -> None:
+        self.missed = 0
+        self._print("what", "ratio", "target", "")
+
+    def at_most(self, what: str, ratio: float, target: float, figures: str) -> None:
+        """A ratio that should be small."""
+        self._row(what, ratio, f"<= {target:g}", figures, met=ratio <= target)
+
+    def at_least(self, what: str, ratio: float, target: float, figures: str) -> None:
+        """A ratio that should be large."""
+        self._row(what, ratio, f">= {target:g}", figures, met=ratio >= target)
+
+    def _row(self, what: str, ratio: float, target: str, figures: str, *, met: bool) -> None:
+        self.missed += not met
+        self._print(what, f"{ratio:.2f}", target, f"{'met   ' if met else 'MISSED'}  {figures}")
+
+    def _print(self, what: str, ratio: str, target: str, rest: str) -> None:
+        sys.stdout.write(f"{what:<52}{ratio:>7}  {target:<8}  {rest}".rstrip() + "\n")
+        sys.stdout.flush()
+
+
+def milliseconds(*figures: float) -> str:
+    """Figures beside a ratio."""
+    return " / ".join(f"{figure * 1000:.0f}" for figure in figures) + " ms"
+
+
+def main() -> int:
+    """Run the comparison; 1 when a target was missed."""
+    report = Report()
+    with peers() as all_peers:
+        ours, forced, bare = measure.login(all_peers)
+        report.at_most("ssh host true / sshd + docker exec", ours / forced, 0.45, milliseconds(ours, forced))
+        report.at_most("ssh host true / bare sshd", ours / bare, 0.75, milliseconds(ours, bare))
+        channel, exec_true = measure.next_channel(all_peers)
+        report.at_most(
+            "next channel / docker exec true", channel / exec_true, 0.25, milliseconds(channel, exec_true)
+        )
+        first, by_hand = measure.first_login(all_peers)
+        report.at_most(
+            "first login / docker run, docker exec", first / by_hand, 1.3, milliseconds(first, by_hand)
+        )
+        for cipher in CIPHERS:
+            for way in WAYS:
+                ours, forced, bare = measure.bulk(all_peers, cipher, way)
+                short = cipher.partition("@")[0]
+                figures = f"{ours:.1f} / {forced:.1f} / {bare:.1f} s (bare sshd: {bare / ours:.2f})"
+                report.at_least(
+                    f"1 GB {way}, {short}: speed / sshd + docker exec", forced / ours, 1.0, figures
+                )
+        idle = measure.idle_session_kib(all_peers)
+        report.at_most("memory of an idle session / 150 KB", idle / 146.5, 1.0, f"{idle:.0f} KiB")
+    return _FAILED if report.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

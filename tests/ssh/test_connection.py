@@ -1,0 +1,48 @@
+"""One connection's defect is that connection's alone."""
+
+import asyncio
+from typing import cast
+
+import asyncssh
+import pytest
+
+from rootblood.services.accounts import Accounts
+from rootblood.services.environments import Environments
+from rootblood.settings import SSHSettings
+from rootblood.ssh.connection import Connection
+from rootblood.ssh.server import SSHDoor
+
+
+@pytest.fixture
+def no_blocking_calls() -> None:
+    """Off: the traceback in the log is formatted from the source files."""
+
+
+class Aborted:
+    """What is left of a connection in the end."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_an_unexpected_error_ends_the_connection_and_nothing_else() -> None:
+    connection = Connection(
+        cast("SSHDoor", None),
+        accounts=cast("Accounts", None),
+        environments=cast("Environments", None),
+        settings=SSHSettings(),
+    )
+    ended = Aborted()
+    connection._connection = cast("asyncssh.SSHServerConnection", ended)
+
+    async def fail() -> None:
+        raise ValueError("nobody expected this")
+
+    running = asyncio.ensure_future(connection.run())
+    await asyncio.sleep(0)  # let it begin
+    connection.start(fail())
+    await running
+
+    assert ended.aborted
