@@ -314,7 +314,8 @@ def test_a_stopped_environment_lets_programs_end_in_order(own_installation: Inst
         alice = client_of(own_installation, server, "alice")
         alice.output(
             "trapped() { trap 'echo in order > ended; exit' TERM; touch waiting;"
-            " while :; do sleep 0.1; done; }; export -f trapped; setsid bash -c trapped >/dev/null 2>&1 </dev/null & "
+            " while :; do sleep 0.1; done; }; export -f trapped;"
+            "setsid bash -c trapped >/dev/null 2>&1 </dev/null & "
             "until [ -e waiting ]; do sleep 0.05; done"
         )
         own_installation.cli("env", "stop", "alice")
