@@ -248,11 +248,12 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         if self._pty is not None and self._pty is not opened_with:  # resized while the channel was opening
             channel.change_terminal_size(*self._pty.size)
         self._upstream = channel
-        for data in self._early:
-            channel.write(data)
+        if not channel.is_closing():  # else the command ended without a look at its input
+            for data in self._early:
+                channel.write(data)
+            if self._early_eof:
+                channel.write_eof()
         self._early.clear()
-        if self._early_eof:
-            channel.write_eof()
         if not self._gone.is_set():
             self._channel.resume_reading()
 
