@@ -4,7 +4,8 @@ A command is bytes to RFC 4254, and reaches the account's shell as the client se
 is not UTF-8, so it is decoded here with surrogates that stand for the other bytes. And asyncssh keeps any
 number of environment variables: here what is not on the list, or is too much, is refused one by one.
 
-Here and in `rootblood.link.channel`, and nowhere else, something is overridden that asyncssh keeps private.
+Here, in `rootblood.ssh.keyexchange` and in `rootblood.link.channel`, and nowhere else, something is
+overridden that asyncssh keeps private.
 """
 
 import asyncio
