@@ -12,7 +12,8 @@ Sending: asyncssh hands everything that the peer's window allows to the transpor
 request to pause. A peer that announces 2 GiB of window and then stops reading gets them into our memory. Here
 a congested transport stops the channels, whose own buffers then fill and pause whoever writes to them.
 
-Here and in `rootblood.ssh.channel`, and nowhere else, something is overridden that asyncssh keeps private.
+Here, in `rootblood.ssh.channel` and in `rootblood.ssh.keyexchange`, and nowhere else, something is overridden
+that asyncssh keeps private.
 """
 
 import asyncio

@@ -5,7 +5,8 @@ is not UTF-8, so it is decoded here with surrogates that stand for the other byt
 number of environment variables: here what is not on the list, or is too much, is refused one by one. Whether
 an agent may be forwarded is the account's, not the server's.
 
-Here and in `rootblood.link.channel`, and nowhere else, something is overridden that asyncssh keeps private.
+Here, in `rootblood.ssh.keyexchange` and in `rootblood.link.channel`, and nowhere else, something is
+overridden that asyncssh keeps private.
 """
 
 import asyncio

@@ -21,6 +21,7 @@ from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
+from rootblood.ssh.keyexchange import ignore_wrong_guesses
 from rootblood.ssh.session import ClientSession
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Connection(asyncssh.SSHServer):
     @override
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        ignore_wrong_guesses(conn)
         self.log = self.log.bind(peer=str(conn.get_extra_info("peername", ("?",))[0]))
         self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
         bound_connection(conn)

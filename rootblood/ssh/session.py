@@ -246,12 +246,12 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._upstream = channel
         self._size_passed_on = opened_with
         self._pass_size_on()  # it may have changed while the channel was opening
-        for data in self._early:
-            if not channel.is_closing():  # a command may end without reading its input
+        if not channel.is_closing():  # else the command ended without a look at its input
+            for data in self._early:
                 channel.write(data)
+            if self._early_eof:
+                channel.write_eof()
         self._early.clear()
-        if self._early_eof and not channel.is_closing():
-            channel.write_eof()
         if not self._gone.is_set():
             self._channel.resume_reading()
 

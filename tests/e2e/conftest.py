@@ -1,11 +1,13 @@
 """One installation with one server for all tests that do not need their own."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.clients import Login
 from tests.e2e.installation import Client, Installation, Server, docker_api
 
 ALICE_PASSWORD = "correct horse battery staple"
@@ -62,6 +64,22 @@ def own_installation(tmp_path: Path) -> Iterator[Installation]:
 def client_of(installation: Installation, server: Server, name: str) -> Client:
     """A client of the account `name`, with its key."""
     return Client(installation.directory, name, server.port, installation.directory / f"{name}_key")
+
+
+def login_of(
+    installation: Installation, server: Server, name: str, home: Path, *, password: str | None = None
+) -> Login:
+    """What the clients of `clients.py` need to log in as `name`: with the password, or else with its key."""
+    host_key = (installation.directory / "keys" / "ssh_host_ed25519_key.pub").read_text()
+    key = None if password else Path(shutil.copy(installation.directory / f"{name}_key", home / "key"))
+    return Login(
+        name=name,
+        port=server.port,
+        home=home,
+        host_key=" ".join(host_key.split()[:2]),
+        password=password or "not this one",
+        key=key,
+    )
 
 
 @pytest.fixture
