@@ -19,7 +19,7 @@ def test_default_user_is_appuser() -> None:
 
 def test_does_nothing_by_default() -> None:
     command = docker_ok("image", "inspect", "--format", "{{json .Config.Cmd}}{{.Config.Entrypoint}}", IMAGE)
-    assert command == '["sleep","infinity"][]\n'
+    assert command == '["/usr/lib/rootblood/idle"][]\n'
 
 
 def test_no_private_key_is_shipped() -> None:
@@ -112,6 +112,7 @@ def test_our_own_files_are_roots_and_on_no_path() -> None:
     assert files == [
         "root:root 755 /usr/lib/rootblood",
         "root:root 755 /usr/lib/rootblood/enter",
+        "root:root 755 /usr/lib/rootblood/idle",
         "root:root 755 /usr/lib/rootblood/install-system",
         "root:root 644 /usr/lib/rootblood/locale.sh",
         "root:root 644 /usr/lib/rootblood/sshd_config",
