@@ -127,20 +127,14 @@ def idle_session_kib(peers: Peers) -> float:
     clients = [
         Client(peers.rootblood.directory, name, peers.server.port, peers.rootblood.key) for name in names
     ]
-    before = rss_kib(peers.server.process.pid)
+    before = peers.server.rss_kib
     processes = []
     for client in clients:
         process = subprocess.Popen(client.argv("echo up; cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
         processes.append(process)
-    after = rss_kib(peers.server.process.pid)
+    after = peers.server.rss_kib
     for process in processes:
         process.communicate()
     return (after - before) / len(processes)
-
-
-def rss_kib(pid: int) -> int:
-    """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])

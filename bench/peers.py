@@ -5,16 +5,15 @@ The two sshds log in to a throw-away user of this machine, whose shell is as pla
 
 import getpass
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.conftest import make_installation
-from tests.e2e.installation import Client, Installation, Server, wait_until
+from tests.e2e.installation import Client, Installation, Server, free_port, wait_until
 
 USER = "rootblood-bench"
 
@@ -96,9 +95,7 @@ def _sshd(directory: Path, name: str, extra: str) -> Iterator[Client]:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)], check=True)
         shutil.copy(directory / "alice_key.pub", directory / "authorized_keys")
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = directory / f"{name}.conf"
     config.write_text(_SSHD_CONFIG.format(port=port, directory=directory, name=name, extra=extra))
     with (directory / f"{name}.log").open("wb") as log:

@@ -8,11 +8,12 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,13 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10, what: st
         time.sleep(0.05)
 
 
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on now."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @dataclass
 class Server:
     """A running `rootblood serve`."""
@@ -44,6 +52,12 @@ class Server:
     @property
     def log(self) -> str:
         return self.log_file.read_text()
+
+    @property
+    def rss_kib(self) -> int:
+        """Resident memory, in KiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
         """Send a signal, wait for the end, and return the exit code."""

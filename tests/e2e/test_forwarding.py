@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation, wait_until
+from tests.e2e.installation import Client, Installation, free_port, wait_until
 
 GREETING = b"5.5.5-greets-first\n"
 
@@ -50,12 +50,6 @@ def greeter(client: Client, where: str = "0") -> Iterator[str]:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from tests.e2e.installation import Client, Server
 
@@ -29,12 +28,6 @@ asyncio.run(main())
 """
 
 
-def rss_kib(pid: int) -> int:
-    """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
-
-
 def produced_bytes(alice: Client) -> int:
     """What the producer has written so far, by the kernel's count."""
     io = alice.output("grep ^wchar /proc/$(pgrep -x dd)/io")
@@ -43,7 +36,7 @@ def produced_bytes(alice: Client) -> int:
 
 def test_a_stopped_reader_with_a_huge_window(alice: Client, server: Server) -> None:
     alice.output("true")
-    before = rss_kib(server.process.pid)
+    before = server.rss_kib
     arguments = [
         str(alice.port),
         alice.name,
@@ -61,7 +54,7 @@ def test_a_stopped_reader_with_a_huge_window(alice: Client, server: Server) -> N
         while len(amounts) < 2 or amounts[-1] != amounts[-2]:
             assert time.monotonic() < deadline, f"the producer is not blocked: {amounts}"
             amounts.append(produced_bytes(alice))
-        grown = rss_kib(server.process.pid) - before
+        grown = server.rss_kib - before
 
         client.kill()
 
