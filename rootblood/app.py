@@ -53,7 +53,8 @@ class Core:
 
 def build_engine(settings: Settings) -> Engine:
     """The engine the settings name; it is not asked anything yet."""
-    return DockerEngine(settings.engine, settings.environment, settings.limits)
+    sockets = settings.state_dir.absolute() / "sockets" if settings.engine.direct_streams else None
+    return DockerEngine(settings.engine, settings.environment, settings.limits, sockets)
 
 
 @asynccontextmanager

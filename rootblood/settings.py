@@ -124,6 +124,10 @@ class EngineSettings(_Group):
     url: str | None = None
     """Address of the Docker API; None means DOCKER_HOST, or else the local socket."""
 
+    direct_streams: bool = True
+    """Streams into environments as UNIX sockets under `state_dir`, where Docker runs on this machine.
+    Elsewhere, and with false, they go through Docker, which is slower."""
+
     timeout_s: Seconds = 30.0
     """How long one call of the engine's API may take."""
 

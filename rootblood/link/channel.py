@@ -12,8 +12,8 @@ Sending: asyncssh hands everything that the peer's window allows to the transpor
 request to pause. A peer that announces 2 GiB of window and then stops reading gets them into our memory. Here
 a congested transport stops the channels, whose own buffers then fill and pause whoever writes to them.
 
-Here, in `rootblood.ssh.channel` and in `rootblood.ssh.keyexchange`, and nowhere else, something is overridden
-that asyncssh keeps private.
+Here, in `rootblood.link.wire`, `rootblood.ssh.channel` and `rootblood.ssh.keyexchange`, and nowhere else,
+something is overridden that asyncssh keeps private.
 """
 
 import asyncio
@@ -26,6 +26,8 @@ from asyncssh.connection import SSHConnection
 from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST
 from asyncssh.packet import UInt32
 from typing_extensions import override
+
+from rootblood.link.wire import Wire, install
 
 WINDOW_BYTES = 2 * 1024 * 1024
 """What a peer may send ahead on one channel; OpenSSH's own default."""
@@ -42,7 +44,7 @@ _PIECE_BYTES = MAX_PACKET_BYTES
 _STREAMS = 2
 """Standard output and standard error; pieces of the two may pass one another."""
 
-_CONGESTED = "rootblood_congested"
+_WIRE = "rootblood_wire"
 
 
 class BoundedChannel(SSHChannel[bytes]):
@@ -50,6 +52,11 @@ class BoundedChannel(SSHChannel[bytes]):
 
     _recv_window: int
     _init_recv_window: int
+
+    @property
+    def _wire(self) -> Wire | None:
+        """The connection's, until the channel is closed."""
+        return None if self._conn is None else self._conn.get_extra_info(_WIRE)
 
     @override
     def _accept_data(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
@@ -67,6 +74,18 @@ class BoundedChannel(SSHChannel[bytes]):
     @override
     def write(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
         if self._send_state == "open":
+            wire = self._wire
+            if (
+                datatype is None
+                and not self._send_buf
+                and 0 < len(data) <= min(self._send_window, self._send_pktsize)
+                and wire is not None
+                and not wire.congested
+                and self._send_chan is not None
+            ):
+                self._send_window -= len(data)
+                wire.send_data(self._send_chan, data)
+                return
             for waiting, kind in self._send_buf[-_STREAMS:]:
                 if kind == datatype and len(waiting) < _PIECE_BYTES:
                     waiting.extend(data)
@@ -87,7 +106,8 @@ class BoundedChannel(SSHChannel[bytes]):
 
     @override
     def _flush_send_buf(self) -> None:
-        if self._conn is not None and self._conn.get_extra_info(_CONGESTED):
+        wire = self._wire
+        if wire is not None and wire.congested:
             self._pause_resume_writing()  # the session's, by what waits here
         else:
             super()._flush_send_buf()
@@ -126,16 +146,7 @@ def bound_connection(connection: SSHConnection) -> None:
     if transport is None:
         return  # lost already
 
-    def pause_writing() -> None:
-        connection.set_extra_info(**{_CONGESTED: True})
-
-    def resume_writing() -> None:
-        connection.set_extra_info(**{_CONGESTED: False})
-        for channel in list(connection._channels.values()):  # noqa: SLF001
-            channel._flush_send_buf()  # noqa: SLF001
-
-    connection.pause_writing = pause_writing  # type: ignore[method-assign]
-    connection.resume_writing = resume_writing  # type: ignore[method-assign]
+    connection.set_extra_info(**{_WIRE: install(connection, transport)})
     transport.set_write_buffer_limits(high=_TRANSPORT_BUFFER_BYTES)
 
     def factory(kind: type[SSHChannel[bytes]]) -> Callable[..., Any]:

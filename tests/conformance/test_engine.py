@@ -6,6 +6,7 @@ The second half is about Docker alone: what only a real engine can be short of.
 import asyncio
 import gc
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from rootblood.domain.environments import (
     system_volume_name,
 )
 from rootblood.engines.base import Engine
+from rootblood.engines.docker.direct import SOCKET_DIRECTORY
 from rootblood.engines.docker.engine import DockerEngine
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
@@ -97,10 +99,17 @@ class DockerRig:
 
 
 def docker_engine(
-    instance: str, *, environment: EnvironmentSettings | None = None, limits: LimitsSettings | None = None
+    instance: str,
+    *,
+    environment: EnvironmentSettings | None = None,
+    limits: LimitsSettings | None = None,
+    sockets: Path | None = None,
 ) -> DockerEngine:
     return DockerEngine(
-        EngineSettings(instance=instance), environment or EnvironmentSettings(), limits or LimitsSettings()
+        EngineSettings(instance=instance),
+        environment or EnvironmentSettings(),
+        limits or LimitsSettings(),
+        sockets,
     )
 
 
@@ -114,8 +123,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened(instance: str) -> AsyncIterator[DockerRig]:
-    rig = DockerRig(docker_engine(instance), instance)
+async def opened(instance: str, sockets: Path | None = None) -> AsyncIterator[DockerRig]:
+    rig = DockerRig(docker_engine(instance, sockets=sockets), instance)
     try:
         yield rig
     finally:
@@ -129,7 +138,7 @@ async def docker_rig(instance: str) -> AsyncIterator[DockerRig]:
         yield rig
 
 
-@pytest.fixture(params=["fake", "docker"])
+@pytest.fixture(params=["fake", "docker", "docker, direct streams"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     if request.param == "fake":
         fake = FakeEngine(FakeHost(tmp_path))
@@ -137,7 +146,8 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
         yield FakeRig(fake)
         await fake.close()
     else:
-        async with opened(request.getfixturevalue("instance")) as docker:
+        sockets = None if request.param == "docker" else tmp_path / "sockets"
+        async with opened(request.getfixturevalue("instance"), sockets) as docker:
             await docker.engine.install({}, [])
             yield docker
 
@@ -278,7 +288,9 @@ async def test_list_shows_this_installation_s_environments_alone(rig: Rig, alice
         mine, theirs = await rig.engine.ensure(alice), await other.ensure(bob)
         assert mine in await rig.engine.list()
         assert theirs not in await rig.engine.list()
-        assert [theirs] == await other.list()
+        listed = await other.list()
+        assert theirs in listed
+        assert mine not in listed
     finally:
         await other.close()
 
@@ -496,3 +508,71 @@ async def test_icc_is_a_setting_of_the_network(tmp_path: Path, *, icc: bool) -> 
     finally:
         await engine.close()
         await asyncio.to_thread(own.destroy)
+
+
+# Direct streams: whichever way a stream goes, it is the same stream.
+
+
+async def test_a_container_without_the_sockets_is_entered_through_docker(
+    docker_rig: DockerRig, alice: Identity, tmp_path: Path
+) -> None:
+    environment = await docker_rig.engine.ensure(alice)  # made without
+    async with opened(docker_rig.instance, tmp_path / "sockets") as direct:
+        data = secrets.token_bytes(1024 * 1024)
+        assert data == await output(direct.engine, environment, "cat", stdin=data)
+        assert b"" == await output(direct.engine, environment, "true")
+
+
+async def test_docker_carries_nothing_of_a_direct_stream(
+    docker_rig: DockerRig, alice: Identity, tmp_path: Path
+) -> None:
+    async with opened(docker_rig.instance, tmp_path / "sockets") as direct:
+        environment = await direct.engine.ensure(alice)
+        shown = await output(direct.engine, environment, "readlink", "/proc/self/fd/0", "/proc/self/fd/1")
+        assert all(line.startswith(b"socket:") for line in shown.splitlines())
+        assert 2 == len(shown.splitlines())
+
+
+async def test_an_account_can_neither_list_nor_change_its_sockets(
+    docker_rig: DockerRig, alice: Identity, tmp_path: Path
+) -> None:
+    async with opened(docker_rig.instance, tmp_path / "sockets") as direct:
+        environment = await direct.engine.ensure(alice)
+        tries = f"cd {SOCKET_DIRECTORY}; id -u; ls; touch x; ln -s /etc/passwd y; rmdir ../sockets; true"
+        answers = (
+            (await output(direct.engine, environment, "sh", "-c", f"exec 2>&1; {tries}"))
+            .decode()
+            .splitlines()
+        )
+    assert str(alice.uid) == answers[0]
+    assert all(
+        "Permission denied" in line or "Read-only" in line or "refusing" in line for line in answers[1:]
+    )
+    assert 4 <= len(answers[1:])
+    assert [] == list(
+        (tmp_path / "sockets" / alice.userhash).iterdir()
+    )  # nor is anything left of the streams
+
+
+async def test_a_program_that_ignores_the_end_of_its_input_is_let_go_with_its_stream(
+    docker_rig: DockerRig, alice: Identity, tmp_path: Path
+) -> None:
+    async with opened(docker_rig.instance, tmp_path / "sockets") as direct:
+        environment = await direct.engine.ensure(alice)
+        transport, collector = await direct.engine.open_stream(environment, ["sleep", "600"], Collector)
+        transport.close()
+        async with asyncio.timeout(STREAM_TIMEOUT_S):
+            await collector.ended.wait()
+
+
+async def test_an_installation_that_moved_makes_its_containers_anew(
+    docker_rig: DockerRig, alice: Identity, tmp_path: Path
+) -> None:
+    async with opened(docker_rig.instance, tmp_path / "before") as before:
+        made = await before.engine.ensure(alice)
+        await before.engine.stop(alice.userhash)
+    shutil.rmtree(tmp_path / "before")
+    async with opened(docker_rig.instance, tmp_path / "after") as after:
+        again = await after.engine.ensure(alice)
+        assert made.engine_id != again.engine_id
+        assert b"ok" == await output(after.engine, again, "printf", "ok")

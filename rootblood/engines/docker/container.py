@@ -6,6 +6,7 @@ as a label, so that a stopped container made under other settings is made anew b
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -19,6 +20,7 @@ from rootblood.domain.environments import (
     shared_volume_name,
     system_volume_name,
 )
+from rootblood.engines.docker.direct import SOCKET_DIRECTORY
 from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 INSTANCE_LABEL = "rootblood.instance"
@@ -50,6 +52,7 @@ def environment_arguments(
     instance: str,
     settings: EnvironmentSettings,
     limits: LimitsSettings,
+    sockets: Path | None = None,
 ) -> Arguments:
     """Arguments of `APIClient.create_container` for an account's environment.
 
@@ -60,15 +63,17 @@ def environment_arguments(
         instance: label of the installation.
         settings: of every environment.
         limits: of every environment.
+        sockets: the account's directory for direct streams, if there are to be any.
     """
+    mounts = [
+        Mount(target="/home", source=home_volume_name(identity.userhash), type="volume"),
+        Mount(target=SHARED_DIRECTORY, source=shared_volume_name(instance), type="volume"),
+        Mount(target=SYSTEM_DIRECTORY, source=system_volume_name(instance), type="volume", read_only=True),
+    ]
+    if sockets is not None:
+        mounts.append(Mount(target=SOCKET_DIRECTORY, source=str(sockets), type="bind", read_only=True))
     host_config = api.create_host_config(
-        mounts=[
-            Mount(target="/home", source=home_volume_name(identity.userhash), type="volume"),
-            Mount(target=SHARED_DIRECTORY, source=shared_volume_name(instance), type="volume"),
-            Mount(
-                target=SYSTEM_DIRECTORY, source=system_volume_name(instance), type="volume", read_only=True
-            ),
-        ],
+        mounts=mounts,
         network_mode=network_name(instance),
         read_only=settings.read_only_root,
         cap_drop=list(settings.cap_drop),

@@ -6,9 +6,11 @@ many tasks and servers at one container an account: whoever loses the race finds
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -36,7 +38,8 @@ from rootblood.engines.docker.container import (
     environment_arguments,
     install_arguments,
 )
-from rootblood.engines.docker.stream import DemultiplexingProtocol, StderrLog, take_socket
+from rootblood.engines.docker.direct import Execution, SocketDirectories, connecting
+from rootblood.engines.docker.stream import StderrLog, take_socket
 from rootblood.errors import ConfigurationError, EnvironmentFailedError, ImageMissingError
 from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
 
@@ -62,11 +65,18 @@ class DockerEngine:
         engine: where Docker is, and the instance label that keeps installations apart.
         environment: image and hardening of every environment.
         limits: what one environment may use.
+        socket_directory: where streams into environments may be sockets of this machine, see
+            `rootblood.engines.docker.direct`; None leaves them all to Docker.
     """
 
     def __init__(
-        self, engine: EngineSettings, environment: EnvironmentSettings, limits: LimitsSettings
+        self,
+        engine: EngineSettings,
+        environment: EnvironmentSettings,
+        limits: LimitsSettings,
+        socket_directory: Path | None = None,
     ) -> None:
+        self._directories = SocketDirectories(socket_directory) if socket_directory is not None else None
         self._instance = engine.instance
         self._environment = environment
         self._limits = limits
@@ -207,20 +217,22 @@ class DockerEngine:
         protocol_factory: Callable[[], StreamProtocol],
     ) -> tuple[asyncio.Transport, StreamProtocol]:
         """Run `argv` by a container exec and adopt its socket."""
+        on_stderr = StderrLog(_log.bind(userhash=environment.userhash))
 
-        def start(api: docker.APIClient) -> Any:
+        def run(api: docker.APIClient, argv: Sequence[str]) -> Execution:
             execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
-            return take_socket(api.exec_start(execution["Id"], socket=True))
+            return Execution(*take_socket(api.exec_start(execution["Id"], socket=True)), on_stderr)
 
-        log = _log.bind(userhash=environment.userhash)
-        sock, already_read = await self._docker.call(start)
+        def start(api: docker.APIClient) -> tuple[Execution, socket.socket | None]:
+            if self._directories is None:
+                return run(api, argv), None
+            with self._directories.listen(environment.userhash) as listener:
+                execution = run(api, connecting(listener.name, argv))
+                return execution, listener.accept(execution, api.timeout)
+
+        execution, connected = await self._docker.call(start)
         inner = protocol_factory()
-        outer = DemultiplexingProtocol(inner, StderrLog(log))
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(lambda: outer, sock=sock)
-        if already_read:
-            outer.data_received(already_read)
-        return transport, inner
+        return await execution.connect(inner, connected), inner
 
     async def close(self) -> None:
         """End the thread pool."""
@@ -338,6 +350,7 @@ class DockerEngine:
             instance=self._instance,
             settings=self._environment,
             limits=self._limits,
+            sockets=self._directories.of(identity.userhash) if self._directories is not None else None,
         )
 
 

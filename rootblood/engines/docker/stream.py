@@ -19,7 +19,38 @@ _HEADER_BYTES = 8
 _STDERR = 2
 
 
-class DemultiplexingProtocol(asyncio.Protocol):
+class DelegatingProtocol(asyncio.Protocol):
+    """A protocol whose events are all another's, `inner`."""
+
+    def __init__(self, inner: asyncio.Protocol) -> None:
+        self.inner = inner
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.inner.connection_made(transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.inner.data_received(data)
+
+    @override
+    def eof_received(self) -> bool | None:
+        return self.inner.eof_received()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.inner.connection_lost(exc)
+
+    @override
+    def pause_writing(self) -> None:
+        self.inner.pause_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        self.inner.resume_writing()
+
+
+class DemultiplexingProtocol(DelegatingProtocol):
     """Takes Docker's frames apart: stdout goes to the inner protocol, stderr to a callback.
 
     Everything else (the transport, flow control, the end of the stream) is the inner protocol's, as if it
@@ -27,15 +58,11 @@ class DemultiplexingProtocol(asyncio.Protocol):
     """
 
     def __init__(self, inner: asyncio.Protocol, on_stderr: Callable[[bytes], None]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._on_stderr = on_stderr
         self._header = b""
         self._stream = 0
         self._left = 0
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._inner.connection_made(transport)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -61,27 +88,11 @@ class DemultiplexingProtocol(asyncio.Protocol):
                 self._left = int.from_bytes(self._header[4:], "big")
                 self._header = b""
 
-    @override
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._inner.connection_lost(exc)
-
-    @override
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    @override
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
-
     def _deliver(self, data: bytes) -> None:
         if self._stream == _STDERR:
             self._on_stderr(data)
         else:
-            self._inner.data_received(data)
+            self.inner.data_received(data)
 
 
 class StderrLog:
@@ -104,6 +115,12 @@ class StderrLog:
         self._left -= len(data)
         if self._left <= 0:
             self._log.info("stream_stderr_suppressed")
+
+
+async def attach(protocol: DemultiplexingProtocol, execution: socket.socket) -> asyncio.Transport:
+    """Connect `protocol` to an exec's connection, as `take_socket` gives it."""
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=execution)
+    return transport
 
 
 def take_socket(upgraded: Any) -> tuple[socket.socket, bytes]:
