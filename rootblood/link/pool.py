@@ -1,29 +1,85 @@
 """One shared link an account, for all its connections to this server.
 
 Opening a link costs about as much as a whole login, so it is shared, and kept for a grace after its last use.
-A link that died or stalled is replaced at the next use; what a stalled one still carries stays on it until
-the account's last use.
+Whoever needs a link while it is being opened waits for the same opening, sees the same progress, and shares
+its failure; who comes later tries anew. A link that died or stalled is replaced at the next use; what a
+stalled one still carries stays on it until the account's last use.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-import structlog
-
+from rootblood.domain.environments import EnsureStep
 from rootblood.link.link import Link
 
-_log = structlog.stdlib.get_logger(__name__)
+StepListener = Callable[[EnsureStep], None]
+Opener = Callable[[StepListener], Coroutine[Any, Any, Link]]
+"""Opens a link, and calls what it is given before each step that takes time."""
+
+
+class _Opening:
+    """A link that is being opened, and who waits for it."""
+
+    def __init__(self, open_new: Opener) -> None:
+        self._listeners: list[StepListener] = []
+        self._step: EnsureStep | None = None
+        self.task = asyncio.get_running_loop().create_task(open_new(self._tell))
+
+    async def wait(self, on_step: StepListener | None) -> Link:
+        """The link, or the failure to open it. Being cancelled leaves the opening to the others."""
+        if on_step is not None:
+            self._listeners.append(on_step)
+            if self._step is not None:
+                on_step(self._step)
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            if on_step is not None:
+                self._listeners.remove(on_step)
+
+    def _tell(self, step: EnsureStep) -> None:
+        self._step = step
+        for listener in self._listeners:
+            listener(step)
 
 
 @dataclass(slots=True)
 class _Entry:
     users: int = 0
     link: Link | None = None
+    opening: _Opening | None = None
     retired: list[Link] = field(default_factory=list)
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     closing: asyncio.TimerHandle | None = None
+
+    async def usable(self, open_new: Opener, on_step: StepListener | None) -> Link:
+        """The link, opened if there is none that works."""
+        if self.link is not None and not self.link.is_open:
+            self.retired.append(self.link)
+            self.link = None
+        if self.link is not None:
+            return self.link
+        if self.opening is None:
+            self.opening = _Opening(open_new)
+            self.opening.task.add_done_callback(self._opened)
+        return await self.opening.wait(on_step)
+
+    def _opened(self, task: asyncio.Task[Link]) -> None:
+        self.opening = None
+        if not task.cancelled() and task.exception() is None:
+            self.link = task.result()
+
+    async def close(self) -> None:
+        """Close what is open, and open nothing more."""
+        if self.opening is not None:
+            task = self.opening.task
+            task.cancel()
+            await asyncio.wait([task])
+        links = [*self.retired, self.link] if self.link is not None else self.retired
+        self.retired, self.link = [], None
+        await asyncio.gather(*(link.close() for link in links))
 
 
 class LinkPool:
@@ -39,22 +95,23 @@ class LinkPool:
         self._closers: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def link(self, key: str, open_new: Callable[[], Awaitable[Link]]) -> AsyncIterator[Link]:
-        """Lend the account's link; `open_new` makes it where there is none that works."""
+    async def link(
+        self, key: str, open_new: Opener, on_step: StepListener | None = None
+    ) -> AsyncIterator[Link]:
+        """Lend the account's link.
+
+        Args:
+            key: whose link.
+            open_new: makes it where there is none that works.
+            on_step: called before each step of the opening, whoever began it.
+        """
         entry = self._entries.setdefault(key, _Entry())
         entry.users += 1
         if entry.closing is not None:
             entry.closing.cancel()
             entry.closing = None
         try:
-            async with entry.opening:
-                if entry.link is not None and not entry.link.is_open:
-                    entry.retired.append(entry.link)
-                    entry.link = None
-                if entry.link is None:
-                    entry.link = await open_new()
-                link = entry.link
-            yield link
+            yield await entry.usable(open_new, on_step)
         finally:
             entry.users -= 1
             if entry.users == 0:
@@ -64,7 +121,7 @@ class LinkPool:
     def _expire(self, key: str, entry: _Entry) -> None:
         if self._entries.get(key) is entry:  # not so when the pool was closed meanwhile
             del self._entries[key]
-        closer = asyncio.get_running_loop().create_task(_close(entry))
+        closer = asyncio.get_running_loop().create_task(entry.close())
         self._closers.add(closer)
         closer.add_done_callback(self._closers.discard)
 
@@ -75,10 +132,4 @@ class LinkPool:
         for entry in entries:
             if entry.closing is not None:
                 entry.closing.cancel()
-        await asyncio.gather(*self._closers, *(_close(entry) for entry in entries))
-
-
-async def _close(entry: _Entry) -> None:
-    links = [*entry.retired, entry.link] if entry.link is not None else entry.retired
-    entry.retired, entry.link = [], None
-    await asyncio.gather(*(link.close() for link in links))
+        await asyncio.gather(*self._closers, *(entry.close() for entry in entries))

@@ -6,24 +6,22 @@ that died is replaced. Nothing here knows Docker.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.environments import EnsureStep, Environment, Identity
+from rootblood.domain.environments import Environment, Identity
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
-from rootblood.link.pool import LinkPool
+from rootblood.link.pool import LinkPool, StepListener
 from rootblood.settings import LinkSettings
 from rootblood.stores.base import AccountStore
 
 _log = structlog.stdlib.get_logger(__name__)
-
-StepListener = Callable[[EnsureStep], None]
 
 
 class Environments:
@@ -74,7 +72,7 @@ class Environments:
             StoreUnavailableError: the name could not be published.
         """
         key = account.userhash if agent_path is None else f"{account.userhash} {agent_path}"
-        async with self._pool.link(key, lambda: self._enter(account, on_step, agent_path)) as link:
+        async with self._pool.link(key, lambda tell: self._enter(account, tell, agent_path), on_step) as link:
             yield link
 
     async def stop(self, account: Account) -> bool:
@@ -98,7 +96,7 @@ class Environments:
         """Close all links. Environments keep running."""
         await self._pool.close()
 
-    async def _enter(self, account: Account, on_step: StepListener | None, agent_path: str | None) -> Link:
+    async def _enter(self, account: Account, on_step: StepListener, agent_path: str | None) -> Link:
         await self.prepare()
         if not account.published and account.userhash not in self._published:
             await self.publish([account])

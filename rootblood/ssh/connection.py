@@ -11,7 +11,7 @@ from asyncssh.constants import OPEN_RESOURCE_SHORTAGE
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
-from rootblood.errors import NotFoundError
+from rootblood.errors import NotFoundError, RootBloodError
 from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
 from rootblood.services.accounts import Accounts
@@ -148,6 +148,17 @@ class Connection(asyncssh.SSHServer):
         self._policy = forwarding_settings(self.settings, self._connection.get_extra_info("username"))
         self._forwarding = Forwarding(self, self._policy)
         self.log.info("login", account=self._connection.get_extra_info("username"), method=self._auth.method)
+        self.start(self._open_link_ahead())
+
+    async def _open_link_ahead(self) -> None:
+        """Open the link that the client's first channel will ask for in a moment; the pool keeps it."""
+        try:
+            async with self.environments.link(await self.account()):
+                pass
+        except RootBloodError as error:
+            self.log.info(
+                "link_not_opened_ahead", cause=str(error)
+            )  # whoever needs it tries again, and is told
 
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
         if self._auth.exhausted:

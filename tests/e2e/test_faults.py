@@ -155,10 +155,34 @@ def test_without_docker_the_server_starts_and_says_so(own_installation: Installa
         assert_stays_up(server, "engine_unavailable", "absent.sock")
 
 
-def test_when_docker_is_back_the_next_login_works(own_installation: Installation, tmp_path: Path) -> None:
+def test_sessions_go_on_without_docker(own_installation: Installation, tmp_path: Path) -> None:
     with (
         engine_proxy(tmp_path / "docker.sock") as proxy,
         own_installation.serving(ROOTBLOOD_ENGINE__URL=proxy.url) as server,
+    ):
+        alice = client_of(own_installation, server, "alice")
+        with alice.open("echo up; exec cat") as session:
+            assert session.stdin is not None
+            assert session.stdout is not None
+            assert session.stdout.readline() == b"up\n"
+            proxy.cut()
+            assert_fails_in_one_line(
+                client_of(own_installation, server, "bob"), os.EX_UNAVAILABLE, "engine does not answer"
+            )
+            assert says_ok(alice)  # over the link that is open
+            stdout, _ = session.communicate(b"still here\n", timeout=30)
+            assert (0, b"still here\n") == (session.returncode, stdout)
+        proxy.open()
+        assert says_ok(client_of(own_installation, server, "bob"))
+
+
+def test_when_docker_is_back_the_next_login_works(own_installation: Installation, tmp_path: Path) -> None:
+    """With streams that go through Docker, which end with it."""
+    with (
+        engine_proxy(tmp_path / "docker.sock") as proxy,
+        own_installation.serving(
+            ROOTBLOOD_ENGINE__URL=proxy.url, ROOTBLOOD_ENGINE__DIRECT_STREAMS="false"
+        ) as server,
     ):
         alice = client_of(own_installation, server, "alice")
         assert says_ok(alice)

@@ -6,9 +6,10 @@ from typing import cast
 
 import pytest
 
+from rootblood.domain.environments import EnsureStep
 from rootblood.errors import EnvironmentFailedError
 from rootblood.link.link import Link
-from rootblood.link.pool import LinkPool
+from rootblood.link.pool import LinkPool, StepListener
 
 ALICE, BOB = "a" * 32, "b" * 32
 GRACE_S = 0.05
@@ -31,10 +32,15 @@ class Opener:
 
     def __init__(self) -> None:
         self.opened: list[FakeLink] = []
+        self.tries = 0
         self.fail = False
 
-    async def __call__(self) -> Link:
+    async def __call__(self, tell: StepListener) -> Link:
+        tell(EnsureStep.CREATE)
         await asyncio.sleep(0)
+        tell(EnsureStep.START)
+        await asyncio.sleep(0)
+        self.tries += 1
         if self.fail:
             raise EnvironmentFailedError("no way in")
         self.opened.append(FakeLink())
@@ -116,6 +122,47 @@ async def test_a_link_that_cannot_be_opened_is_tried_again_at_the_next_use(
         await use(pool, opener)
     opener.fail = False
     assert await use(pool, opener) is cast("Link", opener.opened[0])
+
+
+async def test_who_waits_for_the_same_opening_shares_its_failure(pool: LinkPool, opener: Opener) -> None:
+    opener.fail = True
+    answers = await asyncio.gather(*(use(pool, opener) for _ in range(10)), return_exceptions=True)
+    assert 10 == sum(isinstance(answer, EnvironmentFailedError) for answer in answers)
+    assert 1 == opener.tries
+
+
+async def test_who_waits_sees_the_steps_of_an_opening_that_somebody_else_began(
+    pool: LinkPool, opener: Opener
+) -> None:
+    seen: list[EnsureStep] = []
+
+    async def join() -> None:
+        await asyncio.sleep(0)  # the first step is over by then
+        async with pool.link(ALICE, opener, seen.append):
+            pass
+
+    await asyncio.gather(use(pool, opener), join())
+    assert [EnsureStep.CREATE, EnsureStep.START] == seen
+
+
+async def test_who_gives_up_leaves_the_opening_to_the_others(pool: LinkPool, opener: Opener) -> None:
+    first = asyncio.create_task(use(pool, opener))
+    other = asyncio.create_task(use(pool, opener))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await other is cast("Link", opener.opened[0])
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_closing_gives_up_what_is_being_opened(opener: Opener) -> None:
+    pool = LinkPool(GRACE_S)
+    waiting = asyncio.create_task(use(pool, opener))
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert [] == opener.opened
 
 
 async def test_closing_closes_every_link_and_lets_late_users_go(pool: LinkPool, opener: Opener) -> None:
