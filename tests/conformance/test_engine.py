@@ -57,7 +57,7 @@ class FakeRig:
         return FakeEngine(self.engine.host, "another")
 
     def kill(self, userhash: str) -> None:
-        self.engine.kill_by_hand(userhash)
+        self.engine.end_by_hand(userhash)
 
     def pause(self, userhash: str) -> None:
         self.engine.pause_by_hand(userhash)
