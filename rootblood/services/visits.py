@@ -100,7 +100,8 @@ class Visits:
 
     async def close(self) -> None:
         """Wait for what is being written."""
-        await asyncio.gather(*self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _start(self, account: Account, work: Coroutine[Any, Any, _Result]) -> "asyncio.Task[_Result | None]":
         async def logged() -> _Result | None:

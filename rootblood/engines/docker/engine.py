@@ -51,6 +51,9 @@ from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettin
 _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
+_NOT_RUNNING = (404, _CONFLICT)
+"""What an exec is answered in a container that is gone, stopped or paused."""
+
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
 _STOP_TIMEOUT_S = 10
@@ -222,7 +225,13 @@ class DockerEngine:
         """Run `argv` by a container exec and adopt its socket."""
 
         def start(api: docker.APIClient) -> Any:
-            execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
+            try:
+                execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
+            except APIError as error:
+                if error.status_code not in _NOT_RUNNING:
+                    raise
+                _log.warning("environment_not_running", userhash=environment.userhash, cause=str(error))
+                raise EnvironmentBrokenError("your environment has just stopped; try again") from error
             return take_socket(api.exec_start(execution["Id"], socket=True))
 
         log = _log.bind(userhash=environment.userhash)

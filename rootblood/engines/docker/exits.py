@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError
 
 from rootblood.domain.environments import RestartReason
 
@@ -51,7 +51,7 @@ def engine_started_at(api: docker.APIClient) -> datetime | None:
     """
     try:
         return moment(api.inspect_network("bridge")["Created"])
-    except NotFound:  # it is configured to have none
+    except APIError:  # most often as it is configured to have none; not worth a start in any case
         return None
 
 
