@@ -26,12 +26,15 @@ from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.passwords import Passwords
+from rootblood.services.visits import Visits
 from rootblood.settings import Settings
+from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -49,6 +52,7 @@ class Core:
     engine: Engine
     accounts: Accounts
     environments: Environments
+    visits: Visits
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -73,16 +77,21 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         engine = build_engine(settings)
         passwords = Passwords(settings.passwords)
         store = SqlAccountStore(database, settings.accounts)
-        environments = Environments(engine=engine, store=store, keys=keys, settings=settings.link)
+        visits = Visits(SqlVisitStore(database))
+        environments = Environments(
+            engine=engine, store=store, visits=visits, keys=keys, settings=settings.link
+        )
         try:
             yield Core(
                 settings=settings,
                 engine=engine,
                 accounts=Accounts(store, passwords),
                 environments=environments,
+                visits=visits,
             )
         finally:
             await environments.close()
+            await visits.close()
             await engine.close()
             passwords.close()
     finally:
@@ -120,9 +129,11 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
         on_ready: called once with `HOST:PORT` of the SSH door and the URL of the web door, when both accept.
 
     Raises:
-        ConfigurationError: the installation is not set up, or an address is taken.
+        ConfigurationError: the installation is not set up, a file that the settings name cannot be read, or
+            an address is taken.
     """
     host_key = read_host_key(settings.keys_dir)
+    texts = read_texts(settings.ssh)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -135,7 +146,12 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
         loop.add_signal_handler(number, begin_to_stop)
     async with open_core(settings) as core:
         ssh = SSHDoor(
-            accounts=core.accounts, environments=core.environments, host_key=host_key, settings=settings.ssh
+            accounts=core.accounts,
+            environments=core.environments,
+            visits=core.visits,
+            host_key=host_key,
+            texts=texts,
+            settings=settings.ssh,
         )
         web = WebDoor(settings.web)
         ssh_ready: asyncio.Future[int] = loop.create_future()

@@ -45,3 +45,7 @@ class ImageMissingError(RootBloodError):
 
 class EnvironmentFailedError(RootBloodError):
     """The engine answers, but this environment cannot be made, started or entered."""
+
+
+class EnvironmentBrokenError(EnvironmentFailedError):
+    """It is there, but does not do as it should: its owner may see why, and mend it, from outside."""

@@ -67,6 +67,12 @@ class SSHSettings(_Group):
     port: Port = 2222
     """0 lets the system choose, and the ready line tells which."""
 
+    banner_file: Path | None = None
+    """Text that every client is shown before it authenticates; None shows nothing. Read at the start."""
+
+    motd_file: Path | None = None
+    """Text that a new terminal shows in place of the image's own /etc/motd; an empty file shows nothing."""
+
     login_grace_s: Seconds = 30.0
     """From the TCP connection to a finished authentication."""
 

@@ -25,6 +25,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
     assert (Path("state"), Path("keys")) == (settings.state_dir, settings.keys_dir)
     assert ("127.0.0.1", 2222) == (settings.ssh.host, settings.ssh.port)
+    assert (None, None) == (settings.ssh.banner_file, settings.ssh.motd_file)
     assert ("127.0.0.1", 8080) == (settings.web.host, settings.web.port)
     assert ("docker", "default") == (settings.engine.kind, settings.engine.instance)
     assert (19456, 2, 1, 1024) == (

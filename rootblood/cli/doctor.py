@@ -13,6 +13,7 @@ from rootblood.engines.base import EngineInfo
 from rootblood.errors import ConfigurationError, RootBloodError
 from rootblood.link.keys import read_link_keys
 from rootblood.settings import Settings
+from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import host_key_fingerprint
 
 
@@ -28,7 +29,7 @@ class Finding:
 def doctor(
     context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
 ) -> None:
-    """Check keys, database, engine, image and what environments share. Exits 1 when one is wrong."""
+    """Check keys, database, engine, image, what environments share, and texts. Exits 1 when one is wrong."""
     settings: Settings = context.obj
     findings = asyncio.run(examine(settings))
     if as_json:
@@ -75,6 +76,11 @@ async def examine(settings: Settings) -> list[Finding]:
             await core.environments.prepare()
         return f"names and keys are on the volumes of instance {settings.engine.instance!r}"
 
+    async def texts() -> str:
+        read_texts(settings.ssh)
+        shown = {"banner": settings.ssh.banner_file, "motd": settings.ssh.motd_file}
+        return ", ".join(f"{name} from {file}" for name, file in shown.items() if file) or "the image's own"
+
     checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("host key", host_key),
         ("link keys", link_keys),
@@ -82,6 +88,7 @@ async def examine(settings: Settings) -> list[Finding]:
         ("container engine", engine),
         ("image", image),
         ("environments", environments),
+        ("texts", texts),
     ]
     return [await _run(name, check) for name, check in checks]
 

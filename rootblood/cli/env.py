@@ -8,7 +8,7 @@ import typer
 from rootblood.app import open_core
 from rootblood.cli.output import print_json, print_table, say
 from rootblood.cli.user import Name
-from rootblood.domain.environments import Environment
+from rootblood.domain.environments import Environment, StopReason
 from rootblood.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="List, stop and remove environments.", rich_markup_mode=None)
@@ -62,7 +62,7 @@ def stop(context: typer.Context, name: Name) -> None:
 
 async def _stop(settings: Settings, name: str) -> bool:
     async with open_core(settings) as core:
-        return await core.environments.stop(await core.accounts.get(name))
+        return await core.environments.stop(await core.accounts.get(name), StopReason.ADMINISTRATOR)
 
 
 @app.command()
@@ -76,4 +76,4 @@ def remove(context: typer.Context, name: Name) -> None:
 
 async def _remove(settings: Settings, name: str) -> bool:
     async with open_core(settings) as core:
-        return await core.environments.remove(await core.accounts.get(name))
+        return await core.environments.remove(await core.accounts.get(name), StopReason.ADMINISTRATOR)

@@ -72,6 +72,15 @@ class Account:
         return f"/home/{self.userhash}"
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One login to an account."""
+
+    at: datetime
+    address: str
+    """Of the client, as the door saw it."""
+
+
 def is_account_name(text: str) -> bool:
     """Whether `text` could be an account's name; cheap, and safe on hostile input of any length."""
     return NAME_PATTERN.fullmatch(text) is not None

@@ -4,7 +4,7 @@ An environment is an account's container, its home volume, and the shared volume
 are built from the userhash or from the installation's instance label, never from what a user typed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -27,6 +27,43 @@ class EnsureStep(StrEnum):
     CREATE = "creating"
     START = "starting"
     RESUME = "resuming"
+
+
+class StopReason(StrEnum):
+    """Why RootBlood itself stopped an environment, or removed its container."""
+
+    ADMINISTRATOR = "administrator"
+    IDLE = "idle"
+    """Nobody used it."""
+
+
+class RestartReason(StrEnum):
+    """Why an environment that had run before had to be started, or made, again."""
+
+    OUT_OF_MEMORY = "out-of-memory"
+    ADMINISTRATOR = "administrator"
+    """RootBlood was asked to stop it: see `StopReason`."""
+
+    IDLE = "idle"
+    """As `ADMINISTRATOR`."""
+
+    HOST = "host"
+    """The machine or the engine restarted."""
+
+    KILLED = "killed"
+    """Past RootBlood, or by something that ran in it."""
+
+    STOPPED = "stopped"
+    """Told to stop, past RootBlood, and ended in order."""
+
+    ENDED = "ended"
+    """Its first process ended by itself."""
+
+    CHANGED = "changed"
+    """Made anew: the image or the settings are others than its container was made with."""
+
+    REMOVED = "removed"
+    """Made anew: its container was gone, or in a state nothing could be done with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +97,8 @@ class Environment:
 
     image: str
     created_at: datetime
+    restarted: RestartReason | None = field(default=None, compare=False)
+    """Told by the very `Engine.ensure` that started it, and only where it had run before."""
 
 
 def container_name(userhash: str) -> str:

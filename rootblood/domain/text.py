@@ -17,3 +17,11 @@ _UNSAFE = re.compile(
 def escape_controls(text: str) -> str:
     r"""Return `text` with every control, bidi control and lone surrogate written as `\xNN` or `\uNNNN`."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
+def escape_lines(text: str) -> str:
+    r"""As `escape_controls`, but for newlines and tabs; CRLF becomes `\n`."""
+    return "".join(
+        character if character in "\n\t" else escape_controls(character)
+        for character in text.replace("\r\n", "\n")
+    )

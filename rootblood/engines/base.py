@@ -47,6 +47,9 @@ class Engine(Protocol):
 
         Safe to call at once from many tasks and processes: there is never more than one container for an
         account. `on_step` is called, on the event loop, before each step that takes time.
+
+        Where this call started what had run before, `Environment.restarted` of what it returns says why that
+        was needed, as far as the engine can tell; who asked for a stop it cannot.
         """
 
     async def stop(self, userhash: str) -> bool:

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from rootblood.domain.environments import Environment, Identity
 from rootblood.engines.base import Engine
-from rootblood.errors import EnvironmentFailedError
+from rootblood.errors import EnvironmentBrokenError
 from rootblood.link.channel import LinkChannel, bound_connection
 from rootblood.link.keys import LinkKeys
 from rootblood.settings import LinkSettings
@@ -112,7 +112,7 @@ class Link:
         """Open a session channel and start what `request` says.
 
         Raises:
-            EnvironmentFailedError: the environment's sshd refuses, does not answer, or the link is gone.
+            EnvironmentBrokenError: the environment's sshd refuses, does not answer, or the link is gone.
                 Without an answer (a paused container, a stopped sshd) the link takes no new session from
                 then on, and those on it stay.
         """
@@ -139,10 +139,10 @@ class Link:
         except TimeoutError as error:
             self._stalled = True
             _log.warning("link_stalled", timeout_s=self._session_timeout_s)
-            raise EnvironmentFailedError("your environment does not answer; try again in a moment") from error
+            raise EnvironmentBrokenError("your environment does not answer; try again in a moment") from error
         except (asyncssh.Error, OSError, PacketDecodeError) as error:
             _log.warning("link_refused_session", cause=str(error))
-            raise EnvironmentFailedError("your environment did not accept the session; try again") from error
+            raise EnvironmentBrokenError("your environment did not accept the session; try again") from error
         return channel, cast("SessionType", session)
 
     async def dial(self, session: "asyncssh.SSHTCPSession[bytes]", host: str, port: int) -> None:
@@ -223,7 +223,7 @@ async def open_link(
             tell whose session asks, so one with an agent must not be shared between connections.
 
     Raises:
-        EnvironmentFailedError: its sshd does not answer in time, or as it should.
+        EnvironmentBrokenError: its sshd does not answer in time, or as it should.
         EngineUnavailableError: as `Engine.open_stream`.
     """
     client = _LinkClient()
@@ -248,10 +248,10 @@ async def open_link(
             bound_connection(connection)
     except TimeoutError as error:
         _log.warning("link_timed_out", userhash=identity.userhash, timeout_s=settings.open_timeout_s)
-        raise EnvironmentFailedError("your environment does not answer; try again in a moment") from error
+        raise EnvironmentBrokenError("your environment does not answer; try again in a moment") from error
     except (asyncssh.Error, OSError) as error:
         _log.warning("link_failed", userhash=identity.userhash, cause=str(error))
-        raise EnvironmentFailedError("your environment cannot be entered; ask your administrator") from error
+        raise EnvironmentBrokenError("your environment cannot be entered") from error
     return Link(
         connection,
         client.lost,

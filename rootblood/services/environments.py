@@ -6,18 +6,19 @@ that died is replaced. Nothing here knows Docker.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.environments import Environment, Identity
+from rootblood.domain.environments import Environment, Identity, StopReason
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
+from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings
 from rootblood.stores.base import AccountStore
 
@@ -28,10 +29,11 @@ class Environments:
     """Environments of accounts, and the way into them."""
 
     def __init__(
-        self, *, engine: Engine, store: AccountStore, keys: LinkKeys, settings: LinkSettings
+        self, *, engine: Engine, store: AccountStore, visits: Visits, keys: LinkKeys, settings: LinkSettings
     ) -> None:
         self._engine = engine
         self._store = store
+        self._visits = visits
         self._keys = keys
         self._settings = settings
         self._pool = LinkPool(settings.idle_grace_s)
@@ -75,13 +77,18 @@ class Environments:
         async with self._pool.link(key, lambda tell: self._enter(account, tell, agent_path), on_step) as link:
             yield link
 
-    async def stop(self, account: Account) -> bool:
-        """Stop the account's environment; False when it was not running. Its home stays."""
-        return await self._engine.stop(account.userhash)
+    async def stop(self, account: Account, reason: StopReason | None = None) -> bool:
+        """Stop the account's environment; False when it was not running. Its home stays.
 
-    async def remove(self, account: Account) -> bool:
-        """Remove the account's container; False when there was none. Its home stays."""
-        return await self._engine.remove(account.userhash)
+        Args:
+            account: whose environment.
+            reason: what the account is told of it at its next visit; None leaves that to the engine.
+        """
+        return await self._end(account, reason, self._engine.stop)
+
+    async def remove(self, account: Account, reason: StopReason | None = None) -> bool:
+        """Remove the account's container; False when there was none. Arguments as `stop`; the home stays."""
+        return await self._end(account, reason, self._engine.remove)
 
     async def purge(self, account: Account) -> None:
         """Remove the account's container, and its home with all that is in it."""
@@ -101,14 +108,38 @@ class Environments:
         if not account.published and account.userhash not in self._published:
             await self.publish([account])
         identity = Identity.of(account)
-        environment = await self._engine.ensure(identity, on_step=on_step)
+        environment = await self._ensure(account, identity, on_step)
         try:
             return await self._open_link(environment, identity, agent_path)
         except EnvironmentFailedError:
             # Somebody else may have stopped it since: once more, and then it is the user's to know.
             _log.info("link_retried", userhash=account.userhash)
-            environment = await self._engine.ensure(identity, on_step=on_step)
+            environment = await self._ensure(account, identity, on_step)
             return await self._open_link(environment, identity, agent_path)
+
+    async def _ensure(
+        self, account: Account, identity: Identity, on_step: StepListener | None
+    ) -> Environment:
+        environment = await self._engine.ensure(identity, on_step=on_step)
+        if environment.restarted is not None:
+            _log.info("environment_restarted", userhash=account.userhash, reason=environment.restarted.value)
+            self._visits.restarted(account, environment.restarted)
+        return environment
+
+    async def _end(
+        self, account: Account, reason: StopReason | None, end: Callable[[str], Awaitable[bool]]
+    ) -> bool:
+        if reason is None:
+            return await end(account.userhash)
+        # Ahead of it: whoever was thrown out may be back before the call returns.
+        before = await self._visits.stopping(account, reason)
+        ended = False
+        try:
+            ended = await end(account.userhash)
+        finally:
+            if not ended:
+                await self._visits.not_stopped(account, before)
+        return ended
 
     async def _open_link(self, environment: Environment, identity: Identity, agent_path: str | None) -> Link:
         return await open_link(

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncssh
 import structlog
@@ -16,11 +16,13 @@ from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.visits import Arrival, News, Visits
 from rootblood.settings import ForwardingSettings, SSHSettings
 from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
+from rootblood.ssh.greeting import Texts
 from rootblood.ssh.keyexchange import ignore_wrong_guesses
 from rootblood.ssh.session import ClientSession
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _log = structlog.stdlib.get_logger(__name__)
 _numbers = itertools.count(1)
+
+_Result = TypeVar("_Result")
 
 
 class Connection(asyncssh.SSHServer):
@@ -39,11 +43,20 @@ class Connection(asyncssh.SSHServer):
     """
 
     def __init__(
-        self, door: "SSHDoor", *, accounts: Accounts, environments: Environments, settings: SSHSettings
+        self,
+        door: "SSHDoor",
+        *,
+        accounts: Accounts,
+        environments: Environments,
+        visits: Visits,
+        texts: Texts,
+        settings: SSHSettings,
     ) -> None:
         self._door = door
         self._accounts = accounts
         self.environments = environments
+        self.visits = visits
+        self.texts = texts
         self.settings = settings
         self.log = _log.bind(connection_id=next(_numbers))
         self._connection: asyncssh.SSHServerConnection
@@ -52,13 +65,16 @@ class Connection(asyncssh.SSHServer):
         self._policy: ForwardingSettings
         self._forwarding: Forwarding
         self._sessions = 0
+        self._banner_sent = False
+        self._arrival: asyncio.Task[Arrival | None]
         self.closed = asyncio.Event()
 
     @override
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         ignore_wrong_guesses(conn)
-        self.log = self.log.bind(peer=str(conn.get_extra_info("peername", ("?",))[0]))
+        self._address = str(conn.get_extra_info("peername", ("?",))[0])
+        self.log = self.log.bind(peer=self._address)
         self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
         bound_connection(conn)
         self._door.opened(self)
@@ -78,9 +94,9 @@ class Connection(asyncssh.SSHServer):
             self.log.exception("connection_crashed")
             self._connection.abort()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, _Result]) -> "asyncio.Task[_Result]":
         """Run a session's work as a task of this connection."""
-        self._tasks.create_task(work)
+        return self._tasks.create_task(work)
 
     def session_closed(self) -> None:
         """Count down what `session_requested` counted up."""
@@ -90,6 +106,11 @@ class Connection(asyncssh.SSHServer):
         """Tell the client, and close."""
         self._connection.close()
 
+    @property
+    def account_name(self) -> str:
+        """Who logged in, in asyncssh's word; only once authentication is over."""
+        return str(self._connection.get_extra_info("username"))
+
     async def account(self) -> Account:
         """The account that logged in, as it is now: it may have been locked since.
 
@@ -97,15 +118,38 @@ class Connection(asyncssh.SSHServer):
             NotFoundError: it may no longer log in.
             StoreUnavailableError: nobody can tell.
         """
-        account = await self._accounts.active(self._connection.get_extra_info("username"))
+        account = await self._accounts.active(self.account_name)
         if account is None:
             raise NotFoundError("this account may no longer log in; ask your administrator")
         return account
+
+    async def news(self, account: Account) -> News:
+        """What to tell the account on a terminal of this connection."""
+        return await self.visits.news(account, self._arrival)
+
+    async def _arrive(self) -> Arrival | None:
+        try:
+            account = await self.account()
+        except RootBloodError:
+            return None  # nobody to be told: every session fails, and says why
+        return await self.visits.arrive(account, self._address)
+
+    async def _open_link_ahead(self) -> None:
+        """Open the link that the client's first channel will ask for in a moment; the pool keeps it."""
+        try:
+            async with self.environments.link(await self.account()):
+                pass
+        except RootBloodError as error:
+            # Whoever needs it tries again, and is told.
+            self.log.info("link_not_opened_ahead", cause=str(error))
 
     # Authentication. What is decided here is only ever yes or no: see rootblood.ssh.auth.
 
     @override
     def begin_auth(self, username: str) -> bool:
+        if self.texts.banner is not None and not self._banner_sent:  # asked again for each other name
+            self._banner_sent = True
+            self._connection.send_auth_banner(self.texts.banner)
         return True
 
     @override
@@ -145,20 +189,11 @@ class Connection(asyncssh.SSHServer):
 
     @override
     def auth_completed(self) -> None:
-        self._policy = forwarding_settings(self.settings, self._connection.get_extra_info("username"))
+        self._policy = forwarding_settings(self.settings, self.account_name)
         self._forwarding = Forwarding(self, self._policy)
-        self.log.info("login", account=self._connection.get_extra_info("username"), method=self._auth.method)
+        self.log.info("login", account=self.account_name, method=self._auth.method)
+        self._arrival = self.start(self._arrive())
         self.start(self._open_link_ahead())
-
-    async def _open_link_ahead(self) -> None:
-        """Open the link that the client's first channel will ask for in a moment; the pool keeps it."""
-        try:
-            async with self.environments.link(await self.account()):
-                pass
-        except RootBloodError as error:
-            self.log.info(
-                "link_not_opened_ahead", cause=str(error)
-            )  # whoever needs it tries again, and is told
 
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
         if self._auth.exhausted:
@@ -171,7 +206,9 @@ class Connection(asyncssh.SSHServer):
     def session_requested(self) -> tuple[SessionChannel, ClientSession]:
         if self._sessions >= self.settings.max_sessions:
             self.log.warning("session_refused", cause="too many sessions")
-            raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "too many sessions on this connection")
+            raise asyncssh.ChannelOpenError(
+                OPEN_RESOURCE_SHORTAGE, "too many sessions on this connection; close one, or connect anew"
+            )
         self._sessions += 1
         environment = ClientEnvironment(self.settings.max_env, self.settings.max_env_bytes)
         channel = SessionChannel(self._connection, environment, allow_agent=self._policy.agent)

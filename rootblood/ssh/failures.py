@@ -1,10 +1,11 @@
-"""What an SSH client is told when something fails: one line, and an exit status of sysexits.h."""
+"""What an SSH client is told when something fails: one line with the way out, and a status of sysexits.h."""
 
 import os
 
 from rootblood.errors import (
     ConfigurationError,
     EngineUnavailableError,
+    EnvironmentBrokenError,
     EnvironmentFailedError,
     ImageMissingError,
     LimitReachedError,
@@ -28,6 +29,15 @@ _STATUSES: tuple[tuple[type[RootBloodError], int], ...] = (
 def exit_status(error: RootBloodError) -> int:
     """Exit status of a session that ended in `error`."""
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), os.EX_NOPERM)
+
+
+def explanation(error: RootBloodError, account_name: str) -> str:
+    """What went wrong, and what the account can do about it from an SSH client."""
+    if isinstance(error, EnvironmentBrokenError):
+        return f"{error}; to see why: ssh {account_name}+rescue@<this host>"
+    if isinstance(error, StoreUnavailableError):
+        return f"{error}; try again in a moment, or ask your administrator"
+    return str(error)
 
 
 def message_line(text: str, *, terminal: bool) -> bytes:

@@ -17,6 +17,7 @@ from rootblood.link.link import Link
 from rootblood.link.relay import RelayEnd, relay
 from rootblood.link.waiting import first_of
 from rootblood.settings import ForwardingSettings, SSHSettings
+from rootblood.ssh.failures import explanation
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
@@ -57,7 +58,7 @@ class Forwarding:
             asyncssh.ChannelOpenError: it is not allowed; from the awaitable: it cannot be reached.
         """
         if not self._policy.local:
-            raise _prohibited("forwarding to TCP ports is not allowed")
+            raise _prohibited("forwarding to TCP ports is not allowed; ask your administrator")
         if self._policy.destinations == "loopback" and not is_loopback(host):
             raise _prohibited("forwarding is limited to localhost, which is your environment's")
         return self._dial(lambda link, end: link.dial(end, host, port))
@@ -65,7 +66,7 @@ class Forwarding:
     def dial_unix(self, path: str) -> Awaitable[RelayEnd]:
         """Open a stream to a UNIX socket (OpenSSH's PROTOCOL, section 2.4). Raises as `dial`."""
         if not self._policy.streamlocal:
-            raise _prohibited("forwarding to UNIX sockets is not allowed")
+            raise _prohibited("forwarding to UNIX sockets is not allowed; ask your administrator")
         return self._dial(lambda link, end: link.dial_unix(end, path))
 
     async def listen(self, host: str, port: int) -> asyncssh.SSHListener | bool:
@@ -123,13 +124,22 @@ class Forwarding:
                 await first_of(far.closed.wait(), self._connection.closed.wait())
                 far.finish()
         except RootBloodError as error:
-            _fail(opened, asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error)))
+            reason = explanation(error, self._connection.account_name)
+            _fail(opened, asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, reason))
         except asyncssh.ChannelOpenError as error:
             # The reason is the environment's own text: a client's terminal should not show it.
-            _fail(opened, asyncssh.ChannelOpenError(error.code, "nothing accepts the connection there"))
+            _fail(
+                opened,
+                asyncssh.ChannelOpenError(
+                    error.code, "nothing accepts the connection there; is your program running?"
+                ),
+            )
         except (asyncssh.Error, OSError) as error:
             self._connection.log.info("forward_failed", cause=str(error))
-            _fail(opened, asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the link broke off"))
+            _fail(
+                opened,
+                asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the link broke off; try again"),
+            )
 
     async def _hold_listener(
         self, host: str, port: int, opened: "asyncio.Future[asyncssh.SSHListener]"
@@ -163,7 +173,9 @@ def _prohibited(reason: str) -> asyncssh.ChannelOpenError:
 
 
 def _shortage() -> asyncssh.ChannelOpenError:
-    return asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "too many forwarded streams on this connection")
+    return asyncssh.ChannelOpenError(
+        OPEN_RESOURCE_SHORTAGE, "too many forwarded streams on this connection; close some, or connect anew"
+    )
 
 
 def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:

@@ -7,9 +7,11 @@ import structlog
 
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.visits import Visits
 from rootblood.settings import SSHSettings
 from rootblood.ssh import algorithms
 from rootblood.ssh.connection import Connection
+from rootblood.ssh.greeting import Texts
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -20,7 +22,9 @@ class SSHDoor:
     Args:
         accounts: who may come in.
         environments: where they go.
+        visits: what they are told when they come back.
         host_key: what clients know the door by.
+        texts: what everybody is shown.
         settings: address and limits.
     """
 
@@ -29,12 +33,16 @@ class SSHDoor:
         *,
         accounts: Accounts,
         environments: Environments,
+        visits: Visits,
         host_key: asyncssh.SSHKey,
+        texts: Texts,
         settings: SSHSettings,
     ) -> None:
         self._accounts = accounts
         self._environments = environments
+        self._visits = visits
         self._host_key = host_key
+        self._texts = texts
         self._settings = settings
         self._connections: set[Connection] = set()
         self._tasks = asyncio.TaskGroup()
@@ -90,5 +98,10 @@ class SSHDoor:
 
     def _new_connection(self) -> Connection:
         return Connection(
-            self, accounts=self._accounts, environments=self._environments, settings=self._settings
+            self,
+            accounts=self._accounts,
+            environments=self._environments,
+            visits=self._visits,
+            texts=self._texts,
+            settings=self._settings,
         )

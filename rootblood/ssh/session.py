@@ -19,13 +19,22 @@ from typing import TYPE_CHECKING
 import asyncssh
 from typing_extensions import override
 
+from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep
 from rootblood.errors import EnvironmentFailedError, RootBloodError
 from rootblood.link.link import Link, Pty, SessionRequest
 from rootblood.link.waiting import first_of
+from rootblood.services.visits import News
 from rootblood.ssh.channel import command_bytes
 from rootblood.ssh.environment import ClientEnvironment, accepted_term
-from rootblood.ssh.failures import INTERNAL_MESSAGE, INTERNAL_STATUS, exit_status, message_line
+from rootblood.ssh.failures import (
+    INTERNAL_MESSAGE,
+    INTERNAL_STATUS,
+    exit_status,
+    explanation,
+    message_line,
+)
+from rootblood.ssh.greeting import SHELL_COMMAND, greeting_variables
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
@@ -203,7 +212,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
                     self._finish(session)
         except RootBloodError as error:
             self._connection.log.warning("session_failed", cause=str(error))
-            self._fail(str(error), exit_status(error))
+            self._fail(explanation(error, self._connection.account_name), exit_status(error))
         except Exception:
             self._connection.log.exception("session_crashed")
             self._fail(INTERNAL_MESSAGE, INTERNAL_STATUS)
@@ -217,13 +226,15 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             async with self._connection.environments.link(
                 account, on_step=self._show_progress, agent_path=self._channel.get_agent_path()
             ) as link:
-                opened = await self._open(link)
+                opened = await self._open(link, account)
                 if opened is not None:
                     yield opened
                     return
         raise EnvironmentFailedError("the way into your environment broke off; try again")
 
-    async def _open(self, link: Link) -> "tuple[asyncssh.SSHClientChannel[bytes], LinkSession] | None":
+    async def _open(
+        self, link: Link, account: Account
+    ) -> "tuple[asyncssh.SSHClientChannel[bytes], LinkSession] | None":
         """Open the link's channel and join the two; None when the link turned out to be dead."""
         request = SessionRequest(
             command=self._command,
@@ -231,12 +242,18 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             pty=self._pty,
             env=self._environment.variables,
         )
+        news = News()
+        if self._pty is not None and self._command is None and self._subsystem is None:
+            news = await self._connection.news(account)
+            greeting = greeting_variables(self._connection.texts.motd, news)
+            request = replace(request, command=SHELL_COMMAND, env={**request.env, **greeting})
         try:
             channel, session = await link.open_session(lambda: LinkSession(self._channel), request)
         except EnvironmentFailedError:
             if link.is_open:
                 raise
             return None
+        self._connection.visits.told(account, news)
         self._join(channel, request.pty)
         return channel, session
 

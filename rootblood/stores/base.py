@@ -8,7 +8,8 @@ that changes an account raises `NotFoundError` when there is none of that userha
 from collections.abc import Sequence
 from typing import Protocol
 
-from rootblood.domain.accounts import Account, AccountState
+from rootblood.domain.accounts import Account, AccountState, Login
+from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.keys import AccountKey, PublicKey
 
 
@@ -32,7 +33,7 @@ class AccountStore(Protocol):
         """Lock or unlock."""
 
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: keys and password hash are gone, name and UID stay taken."""
+        """Leave a tombstone: keys, visits and password hash are gone, name and UID stay taken."""
 
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
         """Replace the password hash; None means that no password is accepted."""
@@ -57,3 +58,29 @@ class AccountStore(Protocol):
 
     async def list(self, *, include_deleted: bool = False) -> list[Account]:
         """All accounts, by name."""
+
+
+class VisitStore(Protocol):
+    """What is remembered of an account between its visits."""
+
+    async def record_login(self, userhash: str, login: Login) -> Login | None:
+        """Remember this login as the last one, and return the one before it; None at the first."""
+
+    async def replace_stop(self, userhash: str, reason: StopReason | None) -> StopReason | None:
+        """Remember why RootBlood is about to stop the environment, and return what was remembered before.
+
+        That can be put back where there was nothing to stop.
+        """
+
+    async def record_restart(self, userhash: str, reason: RestartReason) -> None:
+        """Remember that the environment was started again, and why, until somebody has been told.
+
+        A stop that RootBlood itself asked for is the reason in place of what the engine saw of it, unless
+        the container is another one because of a change. It counts once.
+        """
+
+    async def restart(self, userhash: str) -> RestartReason | None:
+        """Why the environment was last started again, if nobody has been told yet."""
+
+    async def forget_restart(self, userhash: str, reason: RestartReason) -> None:
+        """Somebody was told of this; another reason that came up meanwhile stays."""

@@ -1,9 +1,14 @@
 """`rootblood env`, on the fake engine; the same on Docker is in tests/e2e."""
 
+import asyncio
 import json
 
 import pytest
 
+from rootblood.domain.environments import StopReason
+from rootblood.settings import load_settings
+from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.visits import SqlVisitStore
 from tests.cli.conftest import Outcome, Rootblood, start_environment
 from tests.fakes.engine import IMAGE, FakeEngine
 
@@ -55,7 +60,17 @@ def test_stopping(engine: FakeEngine, rootblood: Rootblood) -> None:
 
     assert Outcome(0, "stopped the environment of alice\n", "") == rootblood("env", "stop", "alice")
     assert "stopped" == engine.host.containers[userhash][1].state
+    assert StopReason.ADMINISTRATOR is asyncio.run(recorded_stop(userhash))
     assert Outcome(0, "the environment of alice was not running\n", "") == rootblood("env", "stop", "alice")
+
+
+async def recorded_stop(userhash: str) -> StopReason | None:
+    """What the account will be told of the stop."""
+    database = Database(load_settings())
+    try:
+        return await SqlVisitStore(database).replace_stop(userhash, None)
+    finally:
+        await database.close()
 
 
 def test_removing_keeps_the_home(engine: FakeEngine, rootblood: Rootblood) -> None:
@@ -65,6 +80,7 @@ def test_removing_keeps_the_home(engine: FakeEngine, rootblood: Rootblood) -> No
 
     assert 0 == outcome.status
     assert "the home is untouched" in outcome.out
+    assert StopReason.ADMINISTRATOR is asyncio.run(recorded_stop(userhash))
     assert {} == engine.host.containers
     assert engine.host.home(userhash).is_dir()
     assert Outcome(0, "there was no container of alice; the home is untouched\n", "") == rootblood(

@@ -21,6 +21,7 @@ from rootblood.domain.environments import (
     Environment,
     EnvironmentState,
     Identity,
+    RestartReason,
     container_name,
     network_name,
     system_volume_name,
@@ -59,7 +60,7 @@ class FakeRig:
         return FakeEngine(self.engine.host, "another")
 
     def kill(self, userhash: str) -> None:
-        self.engine.kill_by_hand(userhash)
+        self.engine.end_by_hand(userhash)
 
     def pause(self, userhash: str) -> None:
         self.engine.pause_by_hand(userhash)
@@ -258,6 +259,33 @@ async def test_what_was_removed_is_made_anew(rig: Rig, alice: Identity, *, by_ha
     again = await rig.engine.ensure(alice, on_step=steps.append)
     assert made.engine_id != again.engine_id
     assert [EnsureStep.CREATE] == steps
+
+
+async def test_a_first_start_and_one_that_was_not_needed_have_no_reason(rig: Rig, alice: Identity) -> None:
+    assert None is (await rig.engine.ensure(alice)).restarted
+    assert None is (await rig.engine.ensure(alice)).restarted
+    await asyncio.to_thread(rig.pause, alice.userhash)
+    assert None is (await rig.engine.ensure(alice)).restarted
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("killed", RestartReason.KILLED),
+        ("stopped", RestartReason.STOPPED),
+        ("removed", RestartReason.REMOVED),
+    ],
+)
+async def test_who_starts_it_again_is_told_why_it_had_ended(
+    rig: Rig, alice: Identity, end: str, reason: RestartReason
+) -> None:
+    await rig.engine.ensure(alice)
+    if end == "stopped":
+        assert await rig.engine.stop(alice.userhash)
+    else:
+        await asyncio.to_thread({"killed": rig.kill, "removed": rig.remove}[end], alice.userhash)
+    assert reason is (await rig.engine.ensure(alice)).restarted
+    assert None is (await rig.engine.ensure(alice)).restarted
 
 
 async def test_what_is_not_there_is_neither_stopped_nor_removed_nor_purged(rig: Rig, alice: Identity) -> None:
@@ -461,6 +489,7 @@ async def test_a_stopped_container_of_other_settings_is_made_anew(
     finally:
         await changed.close()
     assert made.engine_id != again.engine_id
+    assert RestartReason.CHANGED is again.restarted
     assert [again.engine_id] == docker_rig.engine_ids(alice.userhash)
     with docker_api() as api:
         assert 256 * 1024 * 1024 == api.inspect_container(again.engine_id)["HostConfig"]["Memory"]

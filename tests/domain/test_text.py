@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootblood.domain.text import escape_controls
+from rootblood.domain.text import escape_controls, escape_lines
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,7 @@ def test_what_comes_out_is_one_harmless_encodable_line(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["C", "Z"])))
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert text == escape_controls(text)
+
+
+def test_lines_keep_their_ends_and_tabs() -> None:
+    assert "one\n\ttwo\\rstill two\n\\x1b\\u202e" == escape_lines("one\r\n\ttwo\rstill two\n\x1b\u202e")

@@ -1,5 +1,6 @@
 """What breaks around the server, and what users and operators get to see of it."""
 
+import json
 import os
 import re
 import signal
@@ -228,6 +229,21 @@ def test_a_container_that_does_not_come_up_is_told_and_heals_with_its_settings(
     with own_installation.serving() as server:
         assert says_ok(client_of(own_installation, server, "alice"))
     assert [container_of(own_installation)] == own_installation.containers()
+
+
+def test_an_environment_that_stops_at_once_names_the_rescue_console(
+    own_installation: Installation, tmp_path: Path
+) -> None:
+    profile = tmp_path / "no_children.json"
+    forbidden = {"names": ["fork", "vfork", "clone", "clone3"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [forbidden]}))
+    with own_installation.serving(ROOTBLOOD_ENVIRONMENT__SECCOMP_PROFILE=str(profile)) as server:
+        alice = client_of(own_installation, server, "alice")
+        for _ in range(2):
+            assert_fails_in_one_line(alice, os.EX_UNAVAILABLE, "; to see why: ssh alice+rescue@<this host>")
+        assert_stays_up(server)
+    with own_installation.serving() as server:
+        assert says_ok(client_of(own_installation, server, "alice"))
 
 
 BY_HAND: dict[str, Callable[[docker.APIClient, str], object]] = {

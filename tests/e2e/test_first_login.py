@@ -110,7 +110,12 @@ def test_doctor_is_content_and_says_what_is_wrong(own_installation: Installation
     healthy = own_installation.cli_json("doctor")
     (own_installation.directory / "keys" / "ssh_host_ed25519_key").chmod(0o640)
     ill = own_installation.cli(
-        "doctor", check=False, env={"ROOTBLOOD_ENVIRONMENT__IMAGE": "chaospine:absent"}
+        "doctor",
+        check=False,
+        env={
+            "ROOTBLOOD_ENVIRONMENT__IMAGE": "chaospine:absent",
+            "ROOTBLOOD_SSH__MOTD_FILE": "/nowhere/motd",
+        },
     )
 
     assert [finding["check"] for finding in healthy if not finding["ok"]] == []
@@ -119,6 +124,7 @@ def test_doctor_is_content_and_says_what_is_wrong(own_installation: Installation
         "FAIL host key",
         "FAIL image",
         "FAIL environments",
+        "FAIL texts",
     ]
 
 

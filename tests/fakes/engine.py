@@ -15,7 +15,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rootblood.domain.environments import EnsureStep, Environment, EnvironmentState, Identity
+from rootblood.domain.environments import (
+    EnsureStep,
+    Environment,
+    EnvironmentState,
+    Identity,
+    RestartReason,
+)
 from rootblood.engines.base import EngineInfo, StreamProtocol
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 
@@ -38,6 +44,9 @@ class FakeHost:
     directory: Path
     containers: dict[str, tuple[str, Environment]] = field(default_factory=dict)
     """By userhash: the instance, and the environment as it is now."""
+
+    ends: dict[str, RestartReason] = field(default_factory=dict)
+    """By userhash: how what does not run any more came to its end."""
 
     identities: dict[tuple[str, str], Identity] = field(default_factory=dict)
     """What was installed, by instance and name."""
@@ -107,6 +116,7 @@ class FakeEngine:
         found = self._find(identity.userhash)
         if found is not None and found.state is EnvironmentState.RUNNING:
             return found
+        reason = await self._why_not_running(found, identity.userhash)
         step = _STEPS[found.state if found is not None else None]
         if on_step is not None:
             on_step(step)
@@ -123,14 +133,15 @@ class FakeEngine:
             image=IMAGE,
             created_at=datetime.now(UTC),
         )
-        return self._set(replace(now, state=EnvironmentState.RUNNING))
+        restarted = reason if now.state is EnvironmentState.STOPPED else None
+        return replace(self._set(replace(now, state=EnvironmentState.RUNNING)), restarted=restarted)
 
     async def stop(self, userhash: str) -> bool:
         await self._answer()
         found = self._find(userhash)
         if found is None or found.state is EnvironmentState.STOPPED:
             return False
-        self.kill_by_hand(userhash)
+        self.end_by_hand(userhash, RestartReason.STOPPED)
         return True
 
     async def remove(self, userhash: str) -> bool:
@@ -190,9 +201,10 @@ class FakeEngine:
 
     # What an operator might do by hand, past every promise.
 
-    def kill_by_hand(self, userhash: str) -> None:
+    def end_by_hand(self, userhash: str, reason: RestartReason = RestartReason.KILLED) -> None:
         found = self.host.containers[userhash][1]
         self._end_processes(userhash)
+        self.host.ends[userhash] = reason
         self._set(replace(found, state=EnvironmentState.STOPPED))
 
     def pause_by_hand(self, userhash: str) -> None:
@@ -210,6 +222,12 @@ class FakeEngine:
     def _require_image(self) -> None:
         if not self.image_present:
             raise ImageMissingError("the image of the environments is missing")
+
+    async def _why_not_running(self, found: Environment | None, userhash: str) -> RestartReason | None:
+        if found is None:
+            had_home = await asyncio.to_thread(self.host.home(userhash).is_dir)
+            return RestartReason.REMOVED if had_home else None
+        return None if found.state is EnvironmentState.PAUSED else self.host.ends[userhash]
 
     def _find(self, userhash: str) -> Environment | None:
         return self.host.containers.get(userhash, (None, None))[1]

@@ -112,9 +112,11 @@ def test_our_own_files_are_roots_and_on_no_path() -> None:
     assert files == [
         "root:root 755 /usr/lib/rootblood",
         "root:root 755 /usr/lib/rootblood/enter",
+        "root:root 755 /usr/lib/rootblood/greet",
         "root:root 755 /usr/lib/rootblood/idle",
         "root:root 755 /usr/lib/rootblood/install-system",
         "root:root 644 /usr/lib/rootblood/locale.sh",
+        "root:root 755 /usr/lib/rootblood/shell",
         "root:root 644 /usr/lib/rootblood/sshd_config",
     ]
     assert "rootblood" not in path

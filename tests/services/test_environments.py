@@ -4,23 +4,39 @@ import asyncio
 import secrets
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
 import pytest
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.environments import EnsureStep, EnvironmentState
+from rootblood.domain.environments import EnsureStep, EnvironmentState, RestartReason, StopReason
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 from rootblood.link.keys import LinkKeys, create_link_keys, read_link_keys
 from rootblood.link.link import ENTER_PROGRAM, Link, SessionRequest
 from rootblood.services.environments import Environments
+from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
+from rootblood.stores.sql.visits import SqlVisitStore
 from tests.fakes import sshd
 from tests.fakes.engine import FakeEngine, FakeHost
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The visits service, and the store below it."""
+
+    visits: Visits
+    store: SqlVisitStore
+
+    async def restart(self, account: Account) -> RestartReason | None:
+        """Why the environment was started again, once everything is written."""
+        await self.visits.close()
+        return await self.store.restart(account.userhash)
 
 
 class Echo(asyncssh.SSHClientSession[bytes]):
@@ -43,12 +59,24 @@ async def echoed(link: Link, command: bytes) -> bytes:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqlAccountStore]:
-    settings = Settings(state_dir=tmp_path / "state")
-    database = Database(settings)
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(Settings(state_dir=tmp_path / "state"))
     await upgrade(database)
-    yield SqlAccountStore(database, settings.accounts)
+    yield database
     await database.close()
+
+
+@pytest.fixture
+def store(database: Database) -> SqlAccountStore:
+    return SqlAccountStore(database, Settings().accounts)
+
+
+@pytest.fixture
+async def memory(database: Database) -> AsyncIterator[Memory]:
+    store = SqlVisitStore(database)
+    made = Memory(Visits(store), store)
+    yield made
+    await made.visits.close()
 
 
 @pytest.fixture
@@ -68,9 +96,9 @@ def keys(tmp_path: Path) -> LinkKeys:
 
 @pytest.fixture
 async def environments(
-    engine: FakeEngine, store: SqlAccountStore, keys: LinkKeys
+    engine: FakeEngine, store: SqlAccountStore, memory: Memory, keys: LinkKeys
 ) -> AsyncIterator[Environments]:
-    made = Environments(engine=engine, store=store, keys=keys, settings=LinkSettings())
+    made = Environments(engine=engine, store=store, visits=memory.visits, keys=keys, settings=LinkSettings())
     yield made
     await made.close()
 
@@ -204,3 +232,74 @@ async def test_purge_takes_container_and_home(
     assert [] == await environments.list()
     assert not engine.host.home(alice.userhash).exists()
     assert await environments.remove(alice) is False
+
+
+# What is remembered for the account's next visit.
+
+
+async def used(environments: Environments, account: Account) -> None:
+    async with environments.link(account):
+        pass
+
+
+async def after(
+    environments: Environments, engine: FakeEngine, account: Account, reason: RestartReason
+) -> None:
+    """The environment was used, ended so, and is used again."""
+    async with environments.link(account) as link:
+        engine.end_by_hand(account.userhash, reason)
+        async with asyncio.timeout(10):
+            await link.wait_lost()
+    await used(environments, account)
+
+
+async def test_a_first_start_is_nothing_to_tell(
+    environments: Environments, memory: Memory, alice: Account
+) -> None:
+    await used(environments, alice)
+    assert None is await memory.restart(alice)
+
+
+async def test_what_the_engine_saw_is_remembered(
+    environments: Environments, engine: FakeEngine, memory: Memory, alice: Account
+) -> None:
+    await after(environments, engine, alice, RestartReason.OUT_OF_MEMORY)
+    assert RestartReason.OUT_OF_MEMORY is await memory.restart(alice)
+
+
+@pytest.mark.parametrize("reason", StopReason)
+@pytest.mark.parametrize("verb", ["stop", "remove"])
+async def test_who_asked_for_the_stop_is_remembered_in_its_place(
+    environments: Environments, memory: Memory, alice: Account, verb: str, reason: StopReason
+) -> None:
+    async with environments.link(alice) as link:
+        assert await getattr(environments, verb)(alice, reason)
+        async with asyncio.timeout(10):
+            await link.wait_lost()
+    await used(environments, alice)
+    assert RestartReason(reason) is await memory.restart(alice)
+
+
+async def test_a_stop_that_found_nothing_to_stop_leaves_no_trace(
+    environments: Environments, engine: FakeEngine, memory: Memory, alice: Account
+) -> None:
+    assert not await environments.stop(alice, StopReason.ADMINISTRATOR)
+    await used(environments, alice)
+    engine.away = True
+    with pytest.raises(EngineUnavailableError):
+        await environments.stop(alice, StopReason.ADMINISTRATOR)
+    engine.away = False
+    await after(environments, engine, alice, RestartReason.KILLED)
+    assert RestartReason.KILLED is await memory.restart(alice)
+
+
+async def test_a_second_stop_takes_nothing_from_the_first(
+    environments: Environments, memory: Memory, alice: Account
+) -> None:
+    async with environments.link(alice) as link:
+        assert await environments.stop(alice, StopReason.IDLE)
+        assert not await environments.stop(alice, StopReason.ADMINISTRATOR)
+        async with asyncio.timeout(10):
+            await link.wait_lost()
+    await used(environments, alice)
+    assert RestartReason.IDLE is await memory.restart(alice)

@@ -8,8 +8,10 @@ import pytest
 
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.visits import Visits
 from rootblood.settings import SSHSettings
 from rootblood.ssh.connection import Connection
+from rootblood.ssh.greeting import Texts
 from rootblood.ssh.server import SSHDoor
 
 
@@ -32,6 +34,8 @@ async def test_an_unexpected_error_ends_the_connection_and_nothing_else() -> Non
         cast("SSHDoor", None),
         accounts=cast("Accounts", None),
         environments=cast("Environments", None),
+        visits=cast("Visits", None),
+        texts=Texts(),
         settings=SSHSettings(),
     )
     ended = Aborted()

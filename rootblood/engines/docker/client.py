@@ -32,6 +32,10 @@ T = TypeVar("T")
 
 AWAY = "the container engine does not answer; try again in a moment, or ask your administrator"
 
+IMAGE_MISSING = (
+    "the image of the environments is missing; ask your administrator, who can build it with 'make image'"
+)
+
 
 class DockerClient:
     """Runs calls of the docker SDK off the event loop."""
@@ -66,9 +70,7 @@ class DockerClient:
             return function(self._client())
         except ImageNotFound as error:
             _log.error("image_missing", cause=str(error))
-            raise ImageMissingError(
-                "the image of the environments is missing; an administrator can build it with 'make image'"
-            ) from error
+            raise ImageMissingError(IMAGE_MISSING) from error
         except APIError as error:
             _log.error("engine_refused", cause=str(error))
             raise EnvironmentFailedError("the container engine refused: ask your administrator") from error

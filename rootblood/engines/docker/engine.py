@@ -8,6 +8,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from rootblood.domain.environments import (
     Environment,
     EnvironmentState,
     Identity,
+    RestartReason,
     container_name,
     home_volume_name,
     network_name,
@@ -29,7 +31,7 @@ from rootblood.domain.environments import (
     system_volume_name,
 )
 from rootblood.engines.base import EngineInfo, StreamProtocol
-from rootblood.engines.docker.client import DockerClient
+from rootblood.engines.docker.client import IMAGE_MISSING, DockerClient
 from rootblood.engines.docker.container import (
     INSTANCE_LABEL,
     SPEC_LABEL,
@@ -39,13 +41,22 @@ from rootblood.engines.docker.container import (
     install_arguments,
 )
 from rootblood.engines.docker.direct import Execution, SocketDirectories, connecting
+from rootblood.engines.docker.exits import engine_started_at, moment, restart_reason
 from rootblood.engines.docker.stream import StderrLog, take_socket
-from rootblood.errors import ConfigurationError, EnvironmentFailedError, ImageMissingError
+from rootblood.errors import (
+    ConfigurationError,
+    EnvironmentBrokenError,
+    EnvironmentFailedError,
+    ImageMissingError,
+)
 from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
 
 _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
+_NOT_RUNNING = (404, _CONFLICT)
+"""What an exec is answered in a container that is gone, stopped or paused."""
+
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
 _STOP_TIMEOUT_S = 10
@@ -123,8 +134,13 @@ class DockerEngine:
                 on_step(step)
 
         started = False
+        reason: RestartReason | None = None
         for attempt in range(_ENSURE_ATTEMPTS):
             found = await self._docker.call(partial(self._inspect, userhash=identity.userhash))
+            if attempt == 0 and (found is None or not found["State"]["Running"]):
+                reason = await self._docker.call(
+                    partial(self._why_not_running, identity=identity, found=found)
+                )
             if found is None:
                 tell(EnsureStep.CREATE)
                 made = await self._docker.call(partial(self._create, identity=identity))
@@ -136,18 +152,18 @@ class DockerEngine:
             environment = _environment_of(found)
             match environment.state:
                 case EnvironmentState.RUNNING:
-                    return environment
+                    return replace(environment, restarted=reason)
                 case EnvironmentState.PAUSED:
                     tell(EnsureStep.RESUME)
                     await self._docker.call(partial(self._unpause, userhash=identity.userhash))
-                case EnvironmentState.STOPPED if await self._is_current(found, identity):
+                case EnvironmentState.STOPPED if await self._docker.call(
+                    partial(self._is_current, found=found, identity=identity)
+                ):
                     if started:
                         _log.error(
                             "environment_stops_at_start", userhash=identity.userhash, state=found["State"]
                         )
-                        raise EnvironmentFailedError(
-                            "your environment stops right after its start; ask your administrator"
-                        )
+                        raise EnvironmentBrokenError("your environment stops right after its start")
                     tell(EnsureStep.START)
                     started = await self._docker.call(partial(self._start, container_id=found["Id"]))
                     await self._pause(attempt, needed=not started)
@@ -160,7 +176,7 @@ class DockerEngine:
                     started = False
                     await self._pause(attempt)
         _log.error("environment_unsettled", userhash=identity.userhash, attempts=_ENSURE_ATTEMPTS)
-        raise EnvironmentFailedError("your environment could not be started; ask your administrator")
+        raise EnvironmentBrokenError("your environment could not be started")
 
     async def stop(self, userhash: str) -> bool:
         """Stop the container: TERM to all that runs in it, then KILL (see the image's `idle`)."""
@@ -220,7 +236,13 @@ class DockerEngine:
         on_stderr = StderrLog(_log.bind(userhash=environment.userhash))
 
         def run(api: docker.APIClient, argv: Sequence[str]) -> Execution:
-            execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
+            try:
+                execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
+            except APIError as error:
+                if error.status_code not in _NOT_RUNNING:
+                    raise
+                _log.warning("environment_not_running", userhash=environment.userhash, cause=str(error))
+                raise EnvironmentBrokenError("your environment has just stopped; try again") from error
             return Execution(*take_socket(api.exec_start(execution["Id"], socket=True)), on_stderr)
 
         def start(api: docker.APIClient) -> tuple[Execution, socket.socket | None]:
@@ -293,6 +315,19 @@ class DockerEngine:
             return None
         return details
 
+    def _why_not_running(
+        self, api: docker.APIClient, identity: Identity, found: dict[str, Any] | None
+    ) -> RestartReason | None:
+        """Why what had run before does not run now; None where it never did."""
+        if found is not None:
+            ended = restart_reason(found["State"], engine_started_at(api))
+            return RestartReason.CHANGED if ended and not self._is_current(api, found, identity) else ended
+        try:
+            api.inspect_volume(home_volume_name(identity.userhash))
+        except NotFound:
+            return None
+        return RestartReason.REMOVED
+
     def _create(self, api: docker.APIClient, identity: Identity) -> str | None:
         """Make the container and return its ID; None when somebody else made it meanwhile."""
         labels = {INSTANCE_LABEL: self._instance, USERHASH_LABEL: identity.userhash}
@@ -309,7 +344,7 @@ class DockerEngine:
         try:
             api.start(container_id)
         except ImageNotFound as error:
-            raise ImageMissingError("the image of the environments is missing") from error
+            raise ImageMissingError(IMAGE_MISSING) from error
         except NotFound as error:  # the container, or what it is attached to
             _log.warning("environment_start_failed", container=container_id, cause=str(error))
             self._make_shared(api)
@@ -337,8 +372,8 @@ class DockerEngine:
         except APIError as error:
             _log.info("environment_resumed_already", userhash=userhash, cause=str(error))
 
-    async def _is_current(self, found: dict[str, Any], identity: Identity) -> bool:
-        wanted = await self._docker.call(lambda api: self._arguments(api, identity))
+    def _is_current(self, api: docker.APIClient, found: dict[str, Any], identity: Identity) -> bool:
+        wanted = self._arguments(api, identity)
         return bool(found["Config"]["Labels"].get(SPEC_LABEL) == wanted["labels"][SPEC_LABEL])
 
     def _arguments(self, api: docker.APIClient, identity: Identity) -> Arguments:
@@ -355,11 +390,10 @@ class DockerEngine:
 
 
 def _environment_of(details: dict[str, Any]) -> Environment:
-    created: str = details["Created"]
     return Environment(
         userhash=details["Config"]["Labels"][USERHASH_LABEL],
         state=_STATES.get(details["State"]["Status"], EnvironmentState.BROKEN),
         engine_id=details["Id"],
         image=details["Config"]["Image"],
-        created_at=datetime.fromisoformat(created[:19] + "+00:00"),  # Docker gives nanoseconds, in UTC
+        created_at=moment(details["Created"]),
     )

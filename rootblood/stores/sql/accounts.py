@@ -11,7 +11,7 @@ from rootblood.domain.keys import AccountKey, PublicKey, fingerprint_of
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
 from rootblood.settings import AccountSettings
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.models import AccountRow, KeyRow
+from rootblood.stores.sql.models import AccountRow, KeyRow, VisitRow
 
 _MAX_IN = 500
 """Values in one IN (...); SQLite takes 32,766 at most, and older ones 999."""
@@ -81,12 +81,13 @@ class SqlAccountStore:
 
     @uninterrupted
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: keys and password hash are gone, name and UID stay taken."""
+        """Leave a tombstone: keys, visits and password hash are gone, name and UID stay taken."""
         async with self._database.write() as session:
             row = await _living(session, userhash)
             row.state = AccountState.DELETED.value
             row.password_hash = None
             await session.execute(delete(KeyRow).where(KeyRow.account_uid == row.uid))
+            await session.execute(delete(VisitRow).where(VisitRow.account_uid == row.uid))
 
     @uninterrupted
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:

@@ -6,6 +6,7 @@ test compares the two.
 """
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from rootblood.domain.accounts import AccountState
+from rootblood.domain.environments import RestartReason, StopReason
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -62,13 +64,15 @@ class Base(DeclarativeBase):
     type_annotation_map: Any = {datetime: UTCDateTime, bytes: LargeBinary}  # noqa: RUF012 - SQLAlchemy's own way
 
 
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(value.value) for value in values)})", name=column)
+
+
 class AccountRow(Base):
     """An account or, in the state deleted, what keeps its name and UID from being given again."""
 
     __tablename__ = "accounts"
-    __table_args__ = (
-        CheckConstraint(f"state IN ({', '.join(repr(state.value) for state in AccountState)})", name="state"),
-    )
+    __table_args__ = (_one_of("state", AccountState),)
 
     uid: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(32), unique=True)
@@ -93,3 +97,18 @@ class KeyRow(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     comment: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
+
+
+class VisitRow(Base):
+    """What is remembered of an account between its visits; no row before there is anything."""
+
+    __tablename__ = "visits"
+    __table_args__ = (_one_of("stop_reason", StopReason), _one_of("restart_reason", RestartReason))
+
+    account_uid: Mapped[int] = mapped_column(
+        ForeignKey("accounts.uid", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    login_at: Mapped[datetime | None]
+    login_address: Mapped[str | None] = mapped_column(Text)
+    stop_reason: Mapped[str | None] = mapped_column(String(16))
+    restart_reason: Mapped[str | None] = mapped_column(String(16))

@@ -1,0 +1,61 @@
+"""Why a container does not run any more, read from what Docker keeps of its end."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import docker
+from docker.errors import APIError
+
+from rootblood.domain.environments import RestartReason
+
+_KILLED = 128 + 9
+_TERMINATED = 128 + 15
+_LOST = 255
+"""What Docker notes of a container that it found dead when it started itself."""
+
+_RAN_BEFORE = {"exited", "dead", "removing", "restarting"}
+
+
+def restart_reason(state: dict[str, Any], engine_started: datetime | None) -> RestartReason | None:
+    """Why a container with that `State` (Docker API, ContainerInspect) has to be started again.
+
+    Args:
+        state: of the container.
+        engine_started: when Docker itself did; what ended before that could not go on in any case.
+
+    Returns:
+        None where it runs or is paused, or has never run.
+    """
+    if state["Status"] not in _RAN_BEFORE:
+        return None
+    if state["Status"] != "exited":
+        return RestartReason.REMOVED
+    code = state["ExitCode"]
+    # Some versions set OOMKilled for good when any process of the container was ever killed for memory.
+    if state["OOMKilled"] and code == _KILLED:
+        return RestartReason.OUT_OF_MEMORY
+    finished = moment(state["FinishedAt"])
+    if code == _LOST or (engine_started is not None and finished < engine_started):
+        return RestartReason.HOST
+    if code == _KILLED:
+        return RestartReason.KILLED
+    # The image's first process ends with 0 when it is told to stop, and only then.
+    return RestartReason.STOPPED if code in {0, _TERMINATED} else RestartReason.ENDED
+
+
+def engine_started_at(api: docker.APIClient) -> datetime | None:
+    """When Docker was started; None where it does not show.
+
+    The API does not tell, but Docker makes its default bridge anew at each start that finds no container
+    running, and such a start is the one that matters here.
+    """
+    try:
+        return moment(api.inspect_network("bridge")["Created"])
+    except APIError:  # most often as it is configured to have none; not worth a start in any case
+        return None
+
+
+def moment(text: str) -> datetime:
+    """A time as Docker writes it, to the second: nanoseconds may follow, then `Z` or an offset from UTC."""
+    zone = "+00:00" if text.endswith("Z") else text[-6:]
+    return datetime.fromisoformat(text[:19] + zone).astimezone(UTC)
