@@ -21,7 +21,7 @@ from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
-from rootblood.ssh.keyexchange import ignore_wrong_guesses
+from rootblood.ssh.keyexchange import RekeyTimer, ignore_wrong_guesses
 from rootblood.ssh.session import ClientSession
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Connection(asyncssh.SSHServer):
         self.log = _log.bind(connection_id=next(_numbers))
         self._connection: asyncssh.SSHServerConnection
         self._auth: Authentication
+        self._rekey_timer: RekeyTimer
         self._tasks = asyncio.TaskGroup()
         self._policy: ForwardingSettings
         self._forwarding: Forwarding
@@ -58,6 +59,7 @@ class Connection(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         ignore_wrong_guesses(conn)
+        self._rekey_timer = RekeyTimer(conn, self.settings.rekey_timeout_s)
         self.log = self.log.bind(peer=str(conn.get_extra_info("peername", ("?",))[0]))
         self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
         bound_connection(conn)
@@ -65,6 +67,7 @@ class Connection(asyncssh.SSHServer):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._rekey_timer.cancel()
         self.log.info("connection_closed", cause=str(exc) if exc else None)
         self.closed.set()
 
