@@ -85,6 +85,15 @@ class SSHSettings(_Group):
     keepalive_count_max: Annotated[int, Field(ge=1)] = 3
     """Unanswered questions after which a client counts as gone: a minute with the interval above."""
 
+    rekey_bytes: Annotated[int, Field(ge=1)] = 2**30
+    """Sent to a client under one set of keys; RFC 4253 section 9 recommends a gigabyte."""
+
+    rekey_s: Seconds = 3600.0
+    """The same in time: an hour, by the same section."""
+
+    rekey_timeout_s: Seconds = 30.0
+    """A key exchange that takes longer ends the connection."""
+
     max_sessions: Annotated[int, Field(ge=1)] = 64
     """Session channels open at one time on one connection; OpenSSH's MaxSessions is 10."""
 

@@ -12,11 +12,15 @@ Sending: asyncssh hands everything that the peer's window allows to the transpor
 request to pause. A peer that announces 2 GiB of window and then stops reading gets them into our memory. Here
 a congested transport stops the channels, whose own buffers then fill and pause whoever writes to them.
 
+And what a peer announces is not taken at its word: packets are never larger than ours, a peer that wants its
+stream in crumbs is dropped, as is one whose window grows beyond what RFC 4254 section 5.2 allows.
+
 Here, in `rootblood.link.wire`, `rootblood.ssh.channel` and `rootblood.ssh.keyexchange`, and nowhere else,
 something is overridden that asyncssh keeps private.
 """
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +28,7 @@ import asyncssh
 from asyncssh.channel import SSHChannel
 from asyncssh.connection import SSHConnection
 from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST
-from asyncssh.packet import UInt32
+from asyncssh.packet import SSHPacket, UInt32
 from typing_extensions import override
 
 from rootblood.link.wire import Wire, install
@@ -33,7 +37,13 @@ WINDOW_BYTES = 2 * 1024 * 1024
 """What a peer may send ahead on one channel; OpenSSH's own default."""
 
 MAX_PACKET_BYTES = 32 * 1024
+"""Both ways; what every implementation must take, RFC 4253 section 6.1."""
 
+MIN_PACKET_BYTES = 256
+"""Less is not taken as a peer's limit: each packet costs the loop some 20 µs, whatever is in it."""
+
+_MAX_WINDOW_BYTES = 2**32 - 1
+"""RFC 4254 section 5.2."""
 
 _TRANSPORT_BUFFER_BYTES = 256 * 1024
 """What may wait in a transport before its channels stop: several packets, so that it never runs dry."""
@@ -57,6 +67,34 @@ class BoundedChannel(SSHChannel[bytes]):
     def _wire(self) -> Wire | None:
         """The connection's, until the channel is closed."""
         return None if self._conn is None else self._conn.get_extra_info(_WIRE)
+
+    @override
+    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
+        try:
+            packet_bytes = _packet_bytes(send_pktsize)
+        except asyncssh.ProtocolError:
+            if inspect.iscoroutine(session):
+                session.close()  # nobody will await it
+            raise
+        super().process_open(send_chan, send_window, packet_bytes, session)
+
+    @override
+    def process_open_confirmation(
+        self, send_chan: int, send_window: int, send_pktsize: int, packet: SSHPacket
+    ) -> None:
+        super().process_open_confirmation(send_chan, send_window, _packet_bytes(send_pktsize), packet)
+
+    @override
+    def _process_window_adjust(self, _pkttype: int, _pktid: int, packet: SSHPacket) -> None:
+        super()._process_window_adjust(_pkttype, _pktid, packet)
+        if self._send_window > _MAX_WINDOW_BYTES:
+            raise asyncssh.ProtocolError("Window adjusted beyond its limit")
+
+    # asyncssh looks its handlers up here, not by their names.
+    _packet_handlers = {  # noqa: RUF012 - as asyncssh declares it
+        **SSHChannel._packet_handlers,  # noqa: SLF001
+        MSG_CHANNEL_WINDOW_ADJUST: _process_window_adjust,
+    }
 
     @override
     def _accept_data(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
@@ -111,6 +149,17 @@ class BoundedChannel(SSHChannel[bytes]):
             self._pause_resume_writing()  # the session's, by what waits here
         else:
             super()._flush_send_buf()
+
+
+def _packet_bytes(announced: int) -> int:
+    """The largest packet to send to a peer that announced `announced`.
+
+    Raises:
+        asyncssh.ProtocolError: it is too small to work with.
+    """
+    if announced < MIN_PACKET_BYTES:
+        raise asyncssh.ProtocolError("Maximum packet size too small")
+    return min(announced, MAX_PACKET_BYTES)
 
 
 class LinkChannel(BoundedChannel, asyncssh.SSHClientChannel[bytes]):

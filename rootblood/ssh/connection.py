@@ -23,7 +23,7 @@ from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
 from rootblood.ssh.greeting import Texts
-from rootblood.ssh.keyexchange import ignore_wrong_guesses
+from rootblood.ssh.keyexchange import RekeyTimer, ignore_wrong_guesses
 from rootblood.ssh.session import ClientSession
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Connection(asyncssh.SSHServer):
         self.log = _log.bind(connection_id=next(_numbers))
         self._connection: asyncssh.SSHServerConnection
         self._auth: Authentication
+        self._rekey_timer: RekeyTimer
         self._tasks = asyncio.TaskGroup()
         self._policy: ForwardingSettings
         self._forwarding: Forwarding
@@ -74,6 +75,7 @@ class Connection(asyncssh.SSHServer):
         self._connection = conn
         ignore_wrong_guesses(conn)
         self._address = str(conn.get_extra_info("peername", ("?",))[0])
+        self._rekey_timer = RekeyTimer(conn, self.settings.rekey_timeout_s)
         self.log = self.log.bind(peer=self._address)
         self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
         bound_connection(conn)
@@ -81,6 +83,7 @@ class Connection(asyncssh.SSHServer):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._rekey_timer.cancel()
         self.log.info("connection_closed", cause=str(exc) if exc else None)
         self.closed.set()
 

@@ -74,6 +74,8 @@ class SSHDoor:
                 login_timeout=settings.login_grace_s,
                 keepalive_interval=settings.keepalive_interval_s,
                 keepalive_count_max=settings.keepalive_count_max,
+                rekey_bytes=settings.rekey_bytes,
+                rekey_seconds=settings.rekey_s,
                 agent_forwarding=True,
                 x11_forwarding=False,
                 allow_scp=False,

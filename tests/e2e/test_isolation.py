@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rootblood.domain.environments import container_name, network_name
+from rootblood.engines.docker.direct import SOCKET_DIRECTORY
 from tests.e2e.installation import Client, Installation, docker_api, wait_until
 
 MIB = 1024 * 1024
@@ -196,6 +197,7 @@ def test_nothing_of_the_host_is_mounted(alice: Client, installation: Installatio
         "/home": f"/home_{userhash}/_data",
         "/global": f"/rb_{installation.instance}_global/_data",
         "/etc/rootblood": f"/rb_{installation.instance}_system/_data",
+        SOCKET_DIRECTORY: f"/state/sockets/{userhash}",
         "/etc/resolv.conf": "/resolv.conf",
         "/etc/hostname": "/hostname",
         "/etc/hosts": "/hosts",
@@ -239,7 +241,8 @@ def test_docker_says_the_same(alice: Client, installation: Installation) -> None
     assert expected == {key: host[key] for key in expected}
     assert not host["PortBindings"]
     assert not any(details["NetworkSettings"]["Ports"].values())
-    assert {"volume"} == {mount["Type"] for mount in details["Mounts"]}
+    binds = [mount for mount in details["Mounts"] if mount["Type"] != "volume"]
+    assert [(SOCKET_DIRECTORY, False)] == [(mount["Destination"], mount["RW"]) for mount in binds]
     assert [network_name(installation.instance)] == list(details["NetworkSettings"]["Networks"])
 
 

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncssh
+import pytest
+from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST
+from asyncssh.packet import UInt32
 
-from rootblood.link.channel import WINDOW_BYTES, LinkChannel
+from rootblood.link.channel import MAX_PACKET_BYTES, MIN_PACKET_BYTES, WINDOW_BYTES, LinkChannel
 
 STREAM_BYTES = 16 * WINDOW_BYTES
 
@@ -56,8 +59,11 @@ class OpenDoor(asyncssh.SSHServer):
 @asynccontextmanager
 async def _served(
     process: Callable[["asyncssh.SSHServerProcess[bytes]"], Awaitable[None]],
+    *,
+    window: int = WINDOW_BYTES,
+    max_pktsize: int = MAX_PACKET_BYTES,
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection to a server that runs `process` for each session."""
+    """A connection to a server that runs `process` for each session, and announces these sizes."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.listen(
         "127.0.0.1",
@@ -66,6 +72,8 @@ async def _served(
         server_host_keys=[key],
         process_factory=process,
         encoding=None,
+        window=window,
+        max_pktsize=max_pktsize,
     )
     async with (
         server,
@@ -168,3 +176,37 @@ async def test_tiny_writes_wait_in_few_pieces() -> None:
 
         assert (len(channel._send_buf), channel.get_write_buffer_size()) == (1, TINY_PACKETS)
         channel.abort()
+
+
+async def _idle(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    await process.stdin.read()
+    process.exit(0)
+
+
+async def test_packets_stay_small_whatever_is_announced() -> None:
+    async with _served(_idle, window=2**32 - 1, max_pktsize=2**32 - 1) as connection:
+        channel = LinkChannel(connection)
+        await _open(channel, SlowStart())
+
+        assert channel._send_pktsize == MAX_PACKET_BYTES
+
+
+@pytest.mark.parametrize("size", [0, 1, MIN_PACKET_BYTES - 1])
+async def test_a_peer_that_wants_crumbs_is_dropped(size: int) -> None:
+    async with _served(_idle, max_pktsize=size) as connection:
+        with pytest.raises((asyncssh.ChannelOpenError, asyncssh.ProtocolError)):
+            await _open(LinkChannel(connection), SlowStart())
+        await connection.wait_closed()
+
+
+async def _overflow(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    process.channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(2**32 - 1))
+    await process.stdin.read()
+
+
+async def test_a_window_beyond_its_limit_ends_the_connection() -> None:
+    session = SlowStart()
+    async with _served(_overflow) as connection:
+        await _open(LinkChannel(connection), session)
+        await session.done.wait()
+        await connection.wait_closed()

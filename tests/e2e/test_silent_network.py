@@ -1,0 +1,108 @@
+"""A client behind a network that drops its packets, both ways, without a word: it is given up.
+
+The client lives in a network namespace of its own; a rule of nftables there drops everything.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from typing_extensions import override
+
+from rootblood.settings import SSHSettings
+from tests.e2e.conftest import client_of
+from tests.e2e.installation import Client, Installation, wait_until
+
+GONE_WITHIN_S = 20
+"""Three questions a second apart, and the end of a command that takes its time."""
+
+
+@dataclass
+class Network:
+    """A namespace and the pair of interfaces that joins it to this one."""
+
+    name: str
+    near: str
+
+    def run(self, *command: str) -> None:
+        """Run a command inside."""
+        subprocess.run(["ip", "netns", "exec", self.name, *command], check=True, timeout=10)
+
+    def drop_everything(self) -> None:
+        self.run("nft", "add table inet silence")
+        for hook in ("input", "output"):
+            rule = f"add chain inet silence {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
+            self.run("nft", rule)
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    if os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("nft")):
+        pytest.skip("a network namespace needs root, ip and nft")
+    name, third = f"rb{secrets.token_hex(3)}", secrets.randbelow(254)
+    near, far = f"198.18.{third}.1", f"198.18.{third}.2"
+    if subprocess.run(["ip", "netns", "add", name], check=False, timeout=10).returncode:
+        pytest.skip("this machine makes no network namespaces")
+    try:
+        link = ["ip", "link", "add", name, "type", "veth", "peer", "name", "client", "netns", name]
+        subprocess.run(link, check=True, timeout=10)
+        subprocess.run(["ip", "addr", "add", f"{near}/30", "dev", name], check=True, timeout=10)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True, timeout=10)
+        made = Network(name, near)
+        made.run("ip", "addr", "add", f"{far}/30", "dev", "client")
+        made.run("ip", "link", "set", "client", "up")
+        yield made
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+
+
+@dataclass
+class ClientOf(Client):
+    """A client of a server that does not listen on loopback."""
+
+    address: str
+
+    @property
+    @override
+    def target(self) -> str:
+        return f"{self.name}@{self.address}"
+
+
+def test_by_default_a_silent_client_is_given_up_in_time() -> None:
+    settings = SSHSettings()
+
+    assert settings.keepalive_interval_s * (settings.keepalive_count_max + 1) <= 90
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["echo up; sleep {length}", "echo up; (sleep {length} & cat /dev/zero)"],
+    ids=["idle", "with data in flight"],
+)
+def test_dropped_packets(own_installation: Installation, network: Network, command: str) -> None:
+    length = f"1000.{secrets.randbelow(10**6):06}"
+    settings = {"ROOTBLOOD_SSH__KEEPALIVE_INTERVAL_S": "1", "ROOTBLOOD_SSH__HOST": network.near}
+    with own_installation.serving(**settings) as server:
+        alice = ClientOf(**vars(client_of(own_installation, server, "alice")), address=network.near)
+        with subprocess.Popen(
+            ["ip", "netns", "exec", network.name, *alice.argv(command.format(length=length))],
+            stdout=subprocess.PIPE,
+        ) as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == b"up\n"
+            network.drop_everything()
+
+            try:
+                wait_until(lambda: _gone(alice, length), timeout_s=GONE_WITHIN_S)
+                wait_until(lambda: "not responding to keepalive" in server.log)
+                assert client.poll() is None  # it has not heard of it
+            finally:
+                client.kill()
+
+
+def _gone(alice: Client, length: str) -> bool:
+    return alice.run(f"pgrep -f '[s]leep {length}'").returncode == 1
