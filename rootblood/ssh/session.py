@@ -3,7 +3,8 @@
 The client's channel and the link's are each other's mirror: what one receives the other sends, a full send
 buffer on one side pauses reading on the other, and end of input, window changes, signals, exit status and
 exit signal are passed on as they are. The account's shell, its terminal and its subsystems are OpenSSH's at
-the far end of the link; nothing is interpreted here.
+the far end of the link; nothing is interpreted here. Only an interactive shell is asked for by a command, the
+image's own, that keeps it in a session which outlives the connection.
 
 `is_closing()` of an asyncssh channel is true from its end of output on, so it says whether data may be
 written; requests (exit status, signals, window changes) may be sent until it is closed, and asyncssh drops
@@ -35,6 +36,14 @@ _SIGNALS = frozenset(
     {"ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2"}
 )
 """RFC 4254 section 6.10."""
+
+_INTERACTIVE_SHELL = (
+    b'[ ! -x /usr/lib/rootblood/shell ] || exec /usr/lib/rootblood/shell; exec "$SHELL" -l'  # an older image
+)
+_INTERACTIVE_ENV = {b"SHLVL": b"1"}
+"""Debian's bash, run by sshd for a command, reads ~/.bashrc unless it takes itself for a nested shell: an
+`exit` there would end the login. The client's own commands do read it, as users of Debian expect.
+"""
 
 _HANGUP_SIGNALS = ("HUP", "TERM", "KILL")
 _MAX_DIMENSION = 0xFFFF
@@ -225,11 +234,12 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
 
     async def _open(self, link: Link) -> "tuple[asyncssh.SSHClientChannel[bytes], LinkSession] | None":
         """Open the link's channel and join the two; None when the link turned out to be dead."""
+        is_interactive = self._pty is not None and self._command is None and self._subsystem is None
         request = SessionRequest(
-            command=self._command,
+            command=_INTERACTIVE_SHELL if is_interactive else self._command,
             subsystem=self._subsystem,
             pty=self._pty,
-            env=self._environment.variables,
+            env={**self._environment.variables, **(_INTERACTIVE_ENV if is_interactive else {})},
         )
         try:
             channel, session = await link.open_session(lambda: LinkSession(self._channel), request)

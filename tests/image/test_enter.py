@@ -96,7 +96,7 @@ def test_utf8_reaches_commands_whose_client_sent_no_locale(environment: Environm
 
 
 def test_terminal_greets_and_has_a_prompt(environment: Environment) -> None:
-    result = environment.ssh("-tt", stdin=b"tty; exit\n")
+    result = environment.ssh("-tt", "exec /usr/lib/rootblood/shell", stdin=b"tty; exit\n")
     assert result.returncode == 0
     assert b"Welcome to RootBlood" in result.stdout
     assert b"alice@" in result.stdout
