@@ -192,6 +192,28 @@ def test_a_tmux_that_cannot_start_leaves_a_plain_shell(bob: Client, tmp_path: Pa
         bob.output("rm -f /run/rootblood")
 
 
+def test_a_session_that_is_attached_again_has_the_new_connections_agent(
+    bob: Client, agent: dict[str, str], tmp_path: Path
+) -> None:
+    argv = [
+        "env",
+        f"SSH_AUTH_SOCK={agent['SSH_AUTH_SOCK']}",
+        "ssh",
+        "-A",
+        "-o",
+        "IdentityAgent=SSH_AUTH_SOCK",
+    ]
+    with ExitStack() as stack:
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            window = stack.enter_context(terminal(tmp_path / name, [*argv, *bob.argv()[1:]]))
+            window.wait_for("bob@rootblood")
+            window.enter(f"ssh-add -l; echo {name} status $?")
+            window.wait_for(f"\n{name} status 0")
+            assert ["1"] == sessions(bob)
+            drop(bob, window)
+
+
 def test_ones_own_tmux_works_inside(bob: Client, tmp_path: Path) -> None:
     with ExitStack() as stack:
         window = log_in(stack, tmp_path / "one", bob)
