@@ -65,7 +65,9 @@ def read_texts(settings: SSHSettings) -> Texts:
 
 def greeting_variables(motd: str | None, news: News) -> dict[bytes, bytes]:
     """The environment variables that the image's `greet` reads."""
-    variables = {b"SHLVL": b"1"}  # else bash takes the command for a remote one, and reads ~/.bashrc first
+    # Debian's bash, run by sshd for a command, reads ~/.bashrc unless it takes itself for a nested shell: an
+    # `exit` there would end the login. The client's own commands do read it, as users of Debian expect.
+    variables = {b"SHLVL": b"1"}
     if motd is not None:
         variables[b"ROOTBLOOD_MOTD"] = motd.encode()
     lines = []

@@ -3,7 +3,8 @@
 The client's channel and the link's are each other's mirror: what one receives the other sends, a full send
 buffer on one side pauses reading on the other, and end of input, window changes, signals, exit status and
 exit signal are passed on as they are. The account's shell, its terminal and its subsystems are OpenSSH's at
-the far end of the link; nothing is interpreted here.
+the far end of the link; nothing is interpreted here. Only an interactive shell is asked for by a command, the
+image's own, that keeps it in a session which outlives the connection.
 
 `is_closing()` of an asyncssh channel is true from its end of output on, so it says whether data may be
 written; requests (exit status, signals, window changes) may be sent until it is closed, and asyncssh drops

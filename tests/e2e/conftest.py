@@ -1,5 +1,6 @@
 """One installation with one server for all tests that do not need their own."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients import Login
-from tests.e2e.installation import Client, Installation, Server, docker_api
+from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
 
 ALICE_PASSWORD = "correct horse battery staple"
 
@@ -90,3 +91,16 @@ def alice(installation: Installation, server: Server) -> Client:
 @pytest.fixture
 def bob(installation: Installation, server: Server) -> Client:
     return client_of(installation, server, "bob")
+
+
+@pytest.fixture
+def agent(installation: Installation, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An ssh-agent with alice's key."""
+    path = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    wait_until(path.exists)
+    env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+    subprocess.run(["ssh-add", "-q", str(installation.directory / "alice_key")], env=env, check=True)
+    yield env
+    process.terminate()
+    process.wait()

@@ -188,19 +188,6 @@ def test_destinations_beyond_loopback_are_refused(alice: Client, host: str) -> N
     assert b"administratively prohibited" in done.stderr
 
 
-@pytest.fixture
-def agent(installation: Installation, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An ssh-agent with alice's key."""
-    path = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
-    wait_until(path.exists)
-    env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
-    subprocess.run(["ssh-add", "-q", str(installation.directory / "alice_key")], env=env, check=True)
-    yield env
-    process.terminate()
-    process.wait()
-
-
 def with_agent(client: Client, agent: dict[str, str], command: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command with the agent forwarded."""
     return subprocess.run(

@@ -95,10 +95,10 @@ def test_utf8_reaches_commands_whose_client_sent_no_locale(environment: Environm
     assert result.stdout == b"C.UTF-8\nUTF-8\n"
 
 
-def test_terminal_has_a_prompt_and_leaves_the_greeting_to_greet(environment: Environment) -> None:
-    result = environment.ssh("-tt", stdin=b"tty; exit\n")
+def test_terminal_greets_and_has_a_prompt(environment: Environment) -> None:
+    result = environment.ssh("-tt", "exec /usr/lib/rootblood/shell", stdin=b"tty; exit\n")
     assert result.returncode == 0
-    assert b"Welcome to RootBlood" not in result.stdout
+    assert b"Welcome to RootBlood" in result.stdout
     assert b"alice@" in result.stdout
     assert b"/dev/pts/" in result.stdout
 
