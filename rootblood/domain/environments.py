@@ -62,6 +62,60 @@ class Environment:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class EnvironmentDetails:
+    """What the engine knows of one environment, and what it may use."""
+
+    environment: Environment
+    started_at: datetime | None
+    """None where it never ran."""
+
+    stopped_at: datetime | None
+    """When it last stopped; None where it never did."""
+
+    exit_status: int
+    """Of the last run, where it does not run now: 137 after KILL."""
+
+    out_of_memory: bool
+    """Whether the kernel killed a process of its last, or present, run for want of memory."""
+
+    memory_limit_bytes: int
+    cpu_limit: float
+    """In cores."""
+
+    pids_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an environment uses now."""
+
+    memory_bytes: int
+    """Without the file cache that the kernel can take back."""
+
+    cpus: float
+    """In cores."""
+
+    pids: int
+    """Processes and threads, as the limit counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of an environment, as seen from outside."""
+
+    pid: int
+    """The host's number, not the one the environment knows it by."""
+
+    cpu_percent: float
+    """Of one core, over the life of the process."""
+
+    memory_bytes: int
+    cpu_time_s: int
+    command: str
+    """As the process says, control characters and all: escape it where it is shown. Long ones are cut."""
+
+
 def container_name(userhash: str) -> str:
     """Name of an account's container."""
     return f"rb_{userhash}"

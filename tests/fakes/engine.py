@@ -15,11 +15,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rootblood.domain.environments import EnsureStep, Environment, EnvironmentState, Identity
-from rootblood.engines.base import EngineInfo, StreamProtocol
+from rootblood.domain.environments import (
+    EnsureStep,
+    Environment,
+    EnvironmentDetails,
+    EnvironmentState,
+    Identity,
+    Process,
+    Usage,
+)
+from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 
 IMAGE = "fake:1"
+PIDS_LIMIT = 64
 
 _STEPS = {
     None: EnsureStep.CREATE,
@@ -81,6 +90,15 @@ class FakeEngine:
         """Names handed to each `install`."""
 
         self.ensures = 0
+        self.stop_graces: list[float] = []
+        """What was given to each `stop`, in seconds."""
+
+        self.usage = Usage(memory_bytes=1024 * 1024, cpus=0.5, pids=3)
+        """Of every environment that runs."""
+
+        self.more_processes: list[Process] = []
+        """What runs in every environment, besides the processes of streams."""
+
         self.stderr: list[str] = []
         self._programs = dict(programs or {})
         self._processes: dict[str, list[subprocess.Popen[bytes]]] = {}
@@ -125,8 +143,9 @@ class FakeEngine:
         )
         return self._set(replace(now, state=EnvironmentState.RUNNING))
 
-    async def stop(self, userhash: str) -> bool:
+    async def stop(self, userhash: str, *, grace_s: float = STOP_GRACE_S) -> bool:
         await self._answer()
+        self.stop_graces.append(grace_s)
         found = self._find(userhash)
         if found is None or found.state is EnvironmentState.STOPPED:
             return False
@@ -150,6 +169,42 @@ class FakeEngine:
     async def list(self) -> list[Environment]:
         await self._answer()
         return [found for instance, found in self.host.containers.values() if instance == self.instance]
+
+    async def inspect(self, userhash: str) -> EnvironmentDetails | None:
+        await self._answer()
+        found = self._find(userhash)
+        if found is None:
+            return None
+        return EnvironmentDetails(
+            environment=found,
+            started_at=found.created_at,
+            stopped_at=found.created_at if found.state is EnvironmentState.STOPPED else None,
+            exit_status=137 if found.state is EnvironmentState.STOPPED else 0,
+            out_of_memory=False,
+            memory_limit_bytes=1024 * 1024 * 1024,
+            cpu_limit=1.0,
+            pids_limit=PIDS_LIMIT,
+        )
+
+    async def stats(self, userhash: str) -> Usage | None:
+        await self._answer()
+        return self.usage if self._runs(userhash) else None
+
+    async def processes(self, userhash: str) -> Sequence[Process]:
+        await self._answer()
+        if not self._runs(userhash):
+            return []
+        return self.more_processes + [
+            Process(
+                pid=process.pid,
+                cpu_percent=0.0,
+                memory_bytes=1024,
+                cpu_time_s=0,
+                command=" ".join(str(word) for word in process.args),
+            )
+            for process in self._processes.get(userhash, [])
+            if process.poll() is None
+        ]
 
     async def open_stream(
         self,
@@ -210,6 +265,10 @@ class FakeEngine:
     def _require_image(self) -> None:
         if not self.image_present:
             raise ImageMissingError("the image of the environments is missing")
+
+    def _runs(self, userhash: str) -> bool:
+        found = self._find(userhash)
+        return found is not None and found.state in {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
 
     def _find(self, userhash: str) -> Environment | None:
         return self.host.containers.get(userhash, (None, None))[1]
