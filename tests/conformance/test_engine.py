@@ -326,6 +326,8 @@ async def test_use_and_processes_are_those_of_what_runs(rig: Rig, alice: Identit
     assert all(process.pid > 0 and process.memory_bytes >= 0 for process in found)
 
     await rig.engine.stop(alice.userhash, grace_s=1)
+    async with asyncio.timeout(STREAM_TIMEOUT_S):
+        await collector.ended.wait()
     assert await rig.engine.stats(alice.userhash) is None
     assert [] == list(await rig.engine.processes(alice.userhash))
 

@@ -101,7 +101,7 @@ class FakeEngine:
 
         self.stderr: list[str] = []
         self._programs = dict(programs or {})
-        self._processes: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._processes: dict[str, list[tuple[subprocess.Popen[bytes], str]]] = {}
         self._stderr_transports: list[asyncio.ReadTransport] = []
 
     async def info(self) -> EngineInfo:
@@ -200,9 +200,9 @@ class FakeEngine:
                 cpu_percent=0.0,
                 memory_bytes=1024,
                 cpu_time_s=0,
-                command=" ".join(str(word) for word in process.args),
+                command=command,
             )
-            for process in self._processes.get(userhash, [])
+            for process, command in self._processes.get(userhash, [])
             if process.poll() is None
         ]
 
@@ -228,7 +228,7 @@ class FakeEngine:
         finally:
             theirs.close()
             os.close(stderr_write)
-        self._processes.setdefault(environment.userhash, []).append(process)
+        self._processes.setdefault(environment.userhash, []).append((process, " ".join(argv)))
         loop = asyncio.get_running_loop()
         stderr, _ = await loop.connect_read_pipe(
             lambda: _StderrCollector(self.stderr), os.fdopen(stderr_read, "rb", buffering=0)
@@ -297,6 +297,6 @@ class FakeEngine:
         )
 
     def _end_processes(self, userhash: str) -> None:
-        for process in self._processes.pop(userhash, []):
+        for process, _ in self._processes.pop(userhash, []):
             process.kill()
             process.wait()
