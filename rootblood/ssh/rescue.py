@@ -41,6 +41,10 @@ _MAX_WAITING_LINES = 64
 _HISTORY_LINES = 100
 _MIN_COLUMNS = 20
 
+_EDITOR_TERM = "xterm"
+"""For every terminal: all there are move the cursor as this one does. asyncssh's other way, for those that it
+does not know (tmux-256color, for one), fails with an IndexError on lines that do not fit the screen."""
+
 
 class _Lines:
     """Lines that wait to be taken, until there are no more."""
@@ -171,7 +175,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
                 line_echo=True,
                 history_size=_HISTORY_LINES,
                 max_line_length=_MAX_LINE_CHARS,
-                term_type=self._pty.term,
+                term_type=_EDITOR_TERM,
                 width=_columns(self._pty),
             )
         self._connection.start(self._run())
@@ -356,7 +360,10 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         if self._editor is not None:
             return await self._converse(console)
         status = DONE
-        while status == DONE and not console.left and (line := await self._take_line()) is not None:
+        while status == DONE and not console.left and not self._gone.is_set():
+            line = await self._take_line()
+            if line is None:
+                break
             status = await self._run_script(console, [line])
         return status
 
@@ -366,7 +373,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         for line in lines:
             await self._room.wait()
             status = await console.run(line)
-            if status != DONE or console.left:
+            if status != DONE or console.left or self._gone.is_set():
                 break
         return status
 
@@ -375,7 +382,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         name = self._connection.account_name
         self.write(f"The rescue console of {name}: `help` lists what it can do.\n")
         status = DONE
-        while not console.left:
+        while not console.left and not self._gone.is_set():
             await self._room.wait()
             line = await self._take_line(f"{name} rescue> ")
             if line is None:

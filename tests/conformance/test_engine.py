@@ -412,6 +412,23 @@ async def test_install_can_be_repeated_and_refuses_a_second_owner_of_a_name(rig:
 # Docker alone.
 
 
+async def test_a_command_line_of_a_hundred_kilobytes_is_cut(docker_rig: DockerRig, alice: Identity) -> None:
+    environment = await docker_rig.engine.ensure(alice)
+    _, collector = await docker_rig.engine.open_stream(
+        environment, ["sh", "-c", "echo up; read line", "x" * 100_000], Collector
+    )
+    async with asyncio.timeout(STREAM_TIMEOUT_S):
+        await collector.arrived.wait()
+    found = await docker_rig.engine.processes(alice.userhash)
+    assert ["sh -c echo up; read line"] == [
+        process.command[:24] for process in found if process.command.startswith("sh -c echo")
+    ]
+    assert max(len(process.command) for process in found) <= 256
+    await docker_rig.engine.remove(alice.userhash)
+    async with asyncio.timeout(STREAM_TIMEOUT_S):
+        await collector.ended.wait()
+
+
 async def test_names_add_up_and_files_stay(docker_rig: DockerRig, alice: Identity) -> None:
     engine, bob = docker_rig.engine, new_identity()
     await engine.install({"authorized_keys": "ssh-ed25519 AAAA\n"}, [alice])

@@ -120,8 +120,9 @@ def test_processes_are_seen_from_outside_and_escaped(alice: Client, rescue: Clie
     assert "red" in listed
     assert "\x1b" not in listed
     assert "\u202e" not in listed
-    assert "alice" in listed or "sshd" in listed
-    assert "bob" not in listed
+    assert "/usr/lib/rootblood/idle" in listed
+    assert "sshd-session: alice" in listed
+    assert "sshd-session: bob" not in listed
 
 
 def test_of_many_processes_some_are_shown_and_the_rest_counted(alice: Client, rescue: Client) -> None:
@@ -164,9 +165,9 @@ def test_a_terminal_has_a_prompt_editing_and_history(rescue: Client, tmp_path: P
         window.wait_for("dotfiles reset")
         window.enter("nonsense")
         window.wait_for("there is no command 'nonsense'")
-        window.type("and more")
-        window.press("C-c")
-        window.wait_for("and more^C\nalice rescue>")
+        window.type("and more" * 30)  # lines longer than the screen: asyncssh's editor does not like them all
+        window.press("C-a", "Right", "C-e", "C-c")
+        window.wait_for("alice rescue> ^C\nalice rescue>")
         window.press("Up", "C-u")
         window.enter("stop")
         window.wait_for("[y/N]")
@@ -222,7 +223,9 @@ def test_a_fork_bomb_is_seen_and_ended(
         with terminal(tmp_path, rescue.argv("shell", options=["-t"])) as window:
             window.wait_for("`restart` ends them all")
             window.wait_for("status=1")
-        assert re.fullmatch(r"restarting \.\.\. done \(\d+\.\d s\)\n", rescue.output("restart"))
+        restarted = re.fullmatch(r"restarting \.\.\. done \((\d+\.\d) s\)\n", rescue.output("restart"))
+        assert restarted is not None
+        assert float(restarted[1]) < 20  # 3 s of grace, and what Docker takes on a busy machine
         assert says_ok(alice)
         assert says_ok(bob)
     assert "the limit of processes" not in rescue.output("status")
