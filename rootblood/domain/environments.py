@@ -33,6 +33,9 @@ class StopReason(StrEnum):
     """Why RootBlood itself stopped an environment, or removed its container."""
 
     ADMINISTRATOR = "administrator"
+    OWNER = "owner"
+    """The account itself asked for it."""
+
     IDLE = "idle"
     """Nobody used it."""
 
@@ -43,6 +46,9 @@ class RestartReason(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     ADMINISTRATOR = "administrator"
     """RootBlood was asked to stop it: see `StopReason`."""
+
+    OWNER = "owner"
+    """As `ADMINISTRATOR`."""
 
     IDLE = "idle"
     """As `ADMINISTRATOR`."""
@@ -99,6 +105,60 @@ class Environment:
     created_at: datetime
     restarted: RestartReason | None = field(default=None, compare=False)
     """Told by the very `Engine.ensure` that started it, and only where it had run before."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentDetails:
+    """What the engine knows of one environment, and what it may use."""
+
+    environment: Environment
+    started_at: datetime | None
+    """None where it never ran."""
+
+    stopped_at: datetime | None
+    """When it last stopped; None where it never did."""
+
+    exit_status: int
+    """Of the last run, where it does not run now: 137 after KILL."""
+
+    out_of_memory: bool
+    """Whether the kernel killed a process of its last, or present, run for want of memory."""
+
+    memory_limit_bytes: int
+    cpu_limit: float
+    """In cores."""
+
+    pids_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an environment uses now."""
+
+    memory_bytes: int
+    """Without the file cache that the kernel can take back."""
+
+    cpus: float
+    """In cores."""
+
+    pids: int
+    """Processes and threads, as the limit counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of an environment, as seen from outside."""
+
+    pid: int
+    """The host's number, not the one the environment knows it by."""
+
+    cpu_percent: float
+    """Of one core, over the life of the process."""
+
+    memory_bytes: int
+    cpu_time_s: int
+    command: str
+    """As the process says, control characters and all: escape it where it is shown. Long ones are cut."""
 
 
 def container_name(userhash: str) -> str:

@@ -11,9 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from rootblood.domain.environments import EnsureStep, Environment, Identity
+from rootblood.domain.environments import (
+    EnsureStep,
+    Environment,
+    EnvironmentDetails,
+    Identity,
+    Process,
+    Usage,
+)
 
 StreamProtocol = TypeVar("StreamProtocol", bound=asyncio.Protocol)
+
+STOP_GRACE_S = 10.0
+"""What an environment that is stopped has to end in order, before what is left is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +62,11 @@ class Engine(Protocol):
         was needed, as far as the engine can tell; who asked for a stop it cannot.
         """
 
-    async def stop(self, userhash: str) -> bool:
-        """Stop the environment; False when it was not running or there is none. Its files stay."""
+    async def stop(self, userhash: str, *, grace_s: float = STOP_GRACE_S) -> bool:
+        """Stop the environment; False when it was not running or there is none. Its files stay.
+
+        What has not ended after `grace_s`, in whole seconds, is killed.
+        """
 
     async def remove(self, userhash: str) -> bool:
         """Stop and remove the container; False when there was none. The home volume stays."""
@@ -63,6 +76,18 @@ class Engine(Protocol):
 
     async def list(self) -> list[Environment]:
         """All environments of this installation."""
+
+    async def inspect(self, userhash: str) -> EnvironmentDetails | None:
+        """What is known of the environment; None when there is none."""
+
+    async def stats(self, userhash: str) -> Usage | None:
+        """What the environment uses now; None when it does not run. Nothing runs inside for it."""
+
+    async def processes(self, userhash: str) -> Sequence[Process]:
+        """What runs in the environment; nothing when it does not run.
+
+        Seen from outside, so that it works where nothing more can be started inside.
+        """
 
     async def open_stream(
         self,

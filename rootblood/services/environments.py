@@ -8,13 +8,24 @@ that died is replaced. Nothing here knows Docker.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
 
 import structlog
+from typing_extensions import override
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.environments import Environment, Identity, StopReason
-from rootblood.engines.base import Engine
-from rootblood.errors import EnvironmentFailedError
+from rootblood.domain.environments import (
+    Environment,
+    EnvironmentDetails,
+    EnvironmentState,
+    Identity,
+    Process,
+    StopReason,
+    Usage,
+)
+from rootblood.engines.base import STOP_GRACE_S, Engine
+from rootblood.errors import EnvironmentFailedError, ImageMissingError
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
@@ -23,6 +34,33 @@ from rootblood.settings import LinkSettings
 from rootblood.stores.base import AccountStore
 
 _log = structlog.stdlib.get_logger(__name__)
+
+RESTART_GRACE_S = 3.0
+"""What programs have to end in order at a restart: who asks for one does not want to wait for them."""
+
+
+class _Output(asyncio.Protocol):
+    """Keeps the beginning of what a program writes, and notices its end."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._transport: asyncio.Transport
+        self.data = bytearray()
+        self.ended = asyncio.Event()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # what every engine gives
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.data += data[: self._max_bytes - len(self.data)]
+        if len(self.data) >= self._max_bytes:
+            self._transport.abort()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
 
 
 class Environments:
@@ -77,14 +115,105 @@ class Environments:
         async with self._pool.link(key, lambda tell: self._enter(account, tell, agent_path), on_step) as link:
             yield link
 
-    async def stop(self, account: Account, reason: StopReason | None = None) -> bool:
+    @asynccontextmanager
+    async def fresh_link(
+        self, account: Account, *, on_step: StepListener | None = None
+    ) -> AsyncIterator[Link]:
+        """Open a link that nobody shares, and close it. Raises as `link`.
+
+        For when the shared one may be what is broken.
+        """
+        link = await self._enter(account, on_step, None)
+        try:
+            yield link
+        finally:
+            await link.close()
+
+    async def start(self, account: Account, *, on_step: StepListener | None = None) -> Environment:
+        """Make, start or resume the account's environment, if it does not run already.
+
+        Raises:
+            EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it does not run.
+            StoreUnavailableError: the name could not be published.
+        """
+        await self.prepare()
+        if not account.published and account.userhash not in self._published:
+            await self.publish([account])
+        environment = await self._engine.ensure(Identity.of(account), on_step=on_step)
+        if environment.restarted is not None:
+            _log.info("environment_restarted", userhash=account.userhash, reason=environment.restarted.value)
+            self._visits.restarted(account, environment.restarted)
+        return environment
+
+    async def restart(self, account: Account, *, on_step: StepListener | None = None) -> Environment:
+        """Stop the account's environment, killing what does not end at once, and start it. Raises as `start`.
+
+        Without an image nothing is stopped, as nothing could be started again.
+        """
+        if not await self.image_present():
+            raise ImageMissingError(
+                "the image of the environments is missing, so nothing was stopped; ask your administrator"
+            )
+        await self.stop(account, StopReason.OWNER, grace_s=RESTART_GRACE_S)
+        return await self.start(account, on_step=on_step)
+
+    async def stop(
+        self, account: Account, reason: StopReason | None = None, *, grace_s: float = STOP_GRACE_S
+    ) -> bool:
         """Stop the account's environment; False when it was not running. Its home stays.
 
         Args:
             account: whose environment.
             reason: what the account is told of it at its next visit; None leaves that to the engine.
+            grace_s: what its programs have to end in order.
         """
-        return await self._end(account, reason, self._engine.stop)
+        return await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
+
+    async def image_present(self) -> bool:
+        """Whether environments can be made at all."""
+        return (await self._engine.info()).image_present
+
+    async def inspect(self, account: Account) -> EnvironmentDetails | None:
+        """What is known of the account's environment; None when there is none."""
+        return await self._engine.inspect(account.userhash)
+
+    async def usage(self, account: Account) -> Usage | None:
+        """What the account's environment uses now; None when it does not run."""
+        return await self._engine.stats(account.userhash)
+
+    async def processes(self, account: Account) -> Sequence[Process]:
+        """What runs in the account's environment, those that use most first."""
+        found = await self._engine.processes(account.userhash)
+        return sorted(found, key=lambda process: (-process.cpu_percent, -process.memory_bytes, process.pid))
+
+    async def run(self, account: Account, argv: Sequence[str], *, timeout_s: float, max_bytes: int) -> str:
+        """Run a program of the image in the running environment, as the account, without its shell.
+
+        Returns:
+            The beginning of what it wrote to stdout: hostile text, as the account may have meddled.
+
+        Raises:
+            EnvironmentFailedError: the environment does not run, or the program does not end.
+            EngineUnavailableError: as `Engine.open_stream`.
+        """
+        details = await self._engine.inspect(account.userhash)
+        if details is None or details.environment.state is not EnvironmentState.RUNNING:
+            raise EnvironmentFailedError("your environment does not run")
+        output = _Output(max_bytes)
+        transport: asyncio.Transport | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                transport, _ = await self._engine.open_stream(details.environment, argv, lambda: output)
+                transport.write_eof()
+                await output.ended.wait()
+        except TimeoutError as error:
+            raise EnvironmentFailedError("your environment does not answer") from error
+        except OSError as error:
+            raise EnvironmentFailedError("your environment could not be entered") from error
+        finally:
+            if transport is not None:
+                transport.abort()
+        return output.data.decode(errors="replace")
 
     async def remove(self, account: Account, reason: StopReason | None = None) -> bool:
         """Remove the account's container; False when there was none. Arguments as `stop`; the home stays."""
@@ -103,28 +232,16 @@ class Environments:
         """Close all links. Environments keep running."""
         await self._pool.close()
 
-    async def _enter(self, account: Account, on_step: StepListener, agent_path: str | None) -> Link:
-        await self.prepare()
-        if not account.published and account.userhash not in self._published:
-            await self.publish([account])
+    async def _enter(self, account: Account, on_step: StepListener | None, agent_path: str | None) -> Link:
         identity = Identity.of(account)
-        environment = await self._ensure(account, identity, on_step)
+        environment = await self.start(account, on_step=on_step)
         try:
             return await self._open_link(environment, identity, agent_path)
         except EnvironmentFailedError:
             # Somebody else may have stopped it since: once more, and then it is the user's to know.
             _log.info("link_retried", userhash=account.userhash)
-            environment = await self._ensure(account, identity, on_step)
+            environment = await self.start(account, on_step=on_step)
             return await self._open_link(environment, identity, agent_path)
-
-    async def _ensure(
-        self, account: Account, identity: Identity, on_step: StepListener | None
-    ) -> Environment:
-        environment = await self._engine.ensure(identity, on_step=on_step)
-        if environment.restarted is not None:
-            _log.info("environment_restarted", userhash=account.userhash, reason=environment.restarted.value)
-            self._visits.restarted(account, environment.restarted)
-        return environment
 
     async def _end(
         self, account: Account, reason: StopReason | None, end: Callable[[str], Awaitable[bool]]

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncssh
@@ -24,6 +25,8 @@ from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
 from rootblood.ssh.greeting import Texts
 from rootblood.ssh.keyexchange import RekeyTimer, ignore_wrong_guesses
+from rootblood.ssh.rescue import RescueSession
+from rootblood.ssh.selectors import Selector, Target, parse_username
 from rootblood.ssh.session import ClientSession
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ _log = structlog.stdlib.get_logger(__name__)
 _numbers = itertools.count(1)
 
 _Result = TypeVar("_Result")
+_NOTHING = ForwardingSettings(local=False, remote=False, streamlocal=False, agent=False)
+"""What a rescue connection may forward: it is one to the front door, which forwards nothing to itself."""
 
 
 class Connection(asyncssh.SSHServer):
@@ -65,18 +70,23 @@ class Connection(asyncssh.SSHServer):
         self._tasks = asyncio.TaskGroup()
         self._policy: ForwardingSettings
         self._forwarding: Forwarding
-        self._sessions = 0
         self._banner_sent = False
         self._arrival: asyncio.Task[Arrival | None]
+        self._sessions: set[ClientSession | RescueSession] = set()
+        self._target: Target | None = None
+        self.peer = "?"
+        """Address of the client."""
+
+        self.since = datetime.now(UTC)
         self.closed = asyncio.Event()
 
     @override
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         ignore_wrong_guesses(conn)
-        self._address = str(conn.get_extra_info("peername", ("?",))[0])
         self._rekey_timer = RekeyTimer(conn, self.settings.rekey_timeout_s)
-        self.log = self.log.bind(peer=self._address)
+        self.peer = str(conn.get_extra_info("peername", ("?",))[0])
+        self.log = self.log.bind(peer=self.peer)
         self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
         bound_connection(conn)
         self._door.opened(self)
@@ -101,18 +111,31 @@ class Connection(asyncssh.SSHServer):
         """Run a session's work as a task of this connection."""
         return self._tasks.create_task(work)
 
-    def session_closed(self) -> None:
-        """Count down what `session_requested` counted up."""
-        self._sessions -= 1
+    def session_closed(self, session: ClientSession | RescueSession) -> None:
+        """Forget what `session_requested` made."""
+        self._sessions.discard(session)
+
+    @property
+    def account_name(self) -> str:
+        """Name of the account that logged in; empty before that."""
+        return self._target.account_name if self._target is not None else ""
+
+    @property
+    def _is_rescue(self) -> bool:
+        return self._target is not None and self._target.selector is Selector.RESCUE
+
+    @property
+    def activities(self) -> Sequence[str]:
+        """What the sessions of this connection run; commands are the client's own text."""
+        return [session.activity for session in self._sessions]
+
+    def siblings(self) -> "Sequence[Connection]":
+        """The connections of this account at this server, this one among them, oldest first."""
+        return self._door.connections_of(self.account_name)
 
     def close(self) -> None:
         """Tell the client, and close."""
         self._connection.close()
-
-    @property
-    def account_name(self) -> str:
-        """Who logged in, in asyncssh's word; only once authentication is over."""
-        return str(self._connection.get_extra_info("username"))
 
     async def account(self) -> Account:
         """The account that logged in, as it is now: it may have been locked since.
@@ -135,7 +158,7 @@ class Connection(asyncssh.SSHServer):
             account = await self.account()
         except RootBloodError:
             return None  # nobody to be told: every session fails, and says why
-        return await self.visits.arrive(account, self._address)
+        return await self.visits.arrive(account, self.peer)
 
     async def _open_link_ahead(self) -> None:
         """Open the link that the client's first channel will ask for in a moment; the pool keeps it."""
@@ -161,7 +184,7 @@ class Connection(asyncssh.SSHServer):
 
     @override
     async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return self._counted(await self._auth.key(username, key.public_data))
+        return self._counted(await self._auth.key(_account_name(username), key.public_data))
 
     @override
     def password_auth_supported(self) -> bool:
@@ -169,7 +192,7 @@ class Connection(asyncssh.SSHServer):
 
     @override
     async def validate_password(self, username: str, password: str) -> bool:
-        return self._counted(await self._auth.password(username, password))
+        return self._counted(await self._auth.password(_account_name(username), password))
 
     @override
     def kbdint_auth_supported(self) -> bool:
@@ -188,15 +211,18 @@ class Connection(asyncssh.SSHServer):
     ) -> bool:
         # Another number of answers than was asked for is a wrong password, and counts as one.
         password = responses[0] if len(responses) == 1 else ""
-        return self._counted(await self._auth.password(username, password))
+        return self._counted(await self._auth.password(_account_name(username), password))
 
     @override
     def auth_completed(self) -> None:
-        self._policy = forwarding_settings(self.settings, self.account_name)
+        self._target = parse_username(self._connection.get_extra_info("username"))
+        name = self.account_name
+        self._policy = _NOTHING if self._is_rescue else forwarding_settings(self.settings, name)
         self._forwarding = Forwarding(self, self._policy)
-        self.log.info("login", account=self.account_name, method=self._auth.method)
+        self.log.info("login", account=name, rescue=self._is_rescue, method=self._auth.method)
         self._arrival = self.start(self._arrive())
-        self.start(self._open_link_ahead())
+        if not self._is_rescue:
+            self.start(self._open_link_ahead())
 
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
         if self._auth.exhausted:
@@ -206,16 +232,17 @@ class Connection(asyncssh.SSHServer):
     # Channels.
 
     @override
-    def session_requested(self) -> tuple[SessionChannel, ClientSession]:
-        if self._sessions >= self.settings.max_sessions:
+    def session_requested(self) -> tuple[SessionChannel, ClientSession | RescueSession]:
+        if len(self._sessions) >= self.settings.max_sessions:
             self.log.warning("session_refused", cause="too many sessions")
             raise asyncssh.ChannelOpenError(
                 OPEN_RESOURCE_SHORTAGE, "too many sessions on this connection; close one, or connect anew"
             )
-        self._sessions += 1
         environment = ClientEnvironment(self.settings.max_env, self.settings.max_env_bytes)
         channel = SessionChannel(self._connection, environment, allow_agent=self._policy.agent)
-        return channel, ClientSession(self, environment)
+        session = (RescueSession if self._is_rescue else ClientSession)(self, environment)
+        self._sessions.add(session)
+        return channel, session
 
     @override
     def connection_requested(
@@ -241,3 +268,9 @@ class Connection(asyncssh.SSHServer):
             asyncssh.ChannelOpenError: the client does not want it.
         """
         await self._connection.create_connection(lambda: end, *listening, *origin)
+
+
+def _account_name(username: str) -> str:
+    """The account that a client names, or what is no account's name and is refused as such."""
+    target = parse_username(username)
+    return target.account_name if target is not None else ""

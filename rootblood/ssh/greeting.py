@@ -29,6 +29,7 @@ _MADE_ANEW = "your environment was made anew since your last visit, {}; your hom
 _RESTARTS = {
     RestartReason.OUT_OF_MEMORY: _RESTARTED + "it ran out of memory",
     RestartReason.ADMINISTRATOR: _RESTARTED + "it was stopped by an administrator",
+    RestartReason.OWNER: _RESTARTED + "you asked for it",
     RestartReason.IDLE: "your environment was stopped while nobody used it, and started again",
     RestartReason.HOST: _RESTARTED + "the machine or Docker restarted",
     RestartReason.KILLED: _RESTARTED + "it was killed",

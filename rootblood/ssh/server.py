@@ -1,6 +1,7 @@
 """The SSH door: listens, and keeps the connections that came in."""
 
 import asyncio
+from collections.abc import Sequence
 
 import asyncssh
 import structlog
@@ -97,6 +98,11 @@ class SSHDoor:
         self._tasks.create_task(connection.run()).add_done_callback(
             lambda _: self._connections.discard(connection)
         )
+
+    def connections_of(self, account_name: str) -> Sequence[Connection]:
+        """The open connections of an account, oldest first."""
+        mine = [found for found in self._connections if found.account_name == account_name]
+        return sorted(mine, key=lambda found: found.since)
 
     def _new_connection(self) -> Connection:
         return Connection(

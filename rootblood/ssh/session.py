@@ -116,6 +116,13 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._resizing: asyncio.TimerHandle | None = None
         self._progress_shown = False
 
+    @property
+    def activity(self) -> str:
+        """What it runs: the client's own text, where that is a command."""
+        if self._subsystem is not None:
+            return self._subsystem
+        return "a shell" if self._command is None else self._command.decode(errors="replace")
+
     # What the client asks for, before the session starts.
 
     @override
@@ -126,7 +133,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: "asyncssh.misc.TermModes"
     ) -> bool:
-        self._pty = Pty(accepted_term(term_type), _clamped(*term_size), dict(term_modes))
+        self._pty = Pty(accepted_term(term_type), clamped_size(*term_size), dict(term_modes))
         return True
 
     @override
@@ -178,7 +185,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     @override
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         if self._pty is not None:
-            self._pty = replace(self._pty, size=_clamped(width, height, pixwidth, pixheight))
+            self._pty = replace(self._pty, size=clamped_size(width, height, pixwidth, pixheight))
             if self._upstream is not None and self._resizing is None:
                 self._pass_size_on()
 
@@ -199,7 +206,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._gone.set()
         if self._resizing is not None:
             self._resizing.cancel()
-        self._connection.session_closed()
+        self._connection.session_closed(self)
 
     # The task.
 
@@ -325,7 +332,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._channel.exit(status)
 
 
-def _clamped(width: int, height: int, pixel_width: int, pixel_height: int) -> tuple[int, int, int, int]:
+def clamped_size(width: int, height: int, pixel_width: int, pixel_height: int) -> tuple[int, int, int, int]:
     """A terminal's size as the kernel can keep it: 16 bits a side."""
     return (
         min(width, _MAX_DIMENSION),

@@ -18,14 +18,18 @@ from pathlib import Path
 from rootblood.domain.environments import (
     EnsureStep,
     Environment,
+    EnvironmentDetails,
     EnvironmentState,
     Identity,
+    Process,
     RestartReason,
+    Usage,
 )
-from rootblood.engines.base import EngineInfo, StreamProtocol
+from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 
 IMAGE = "fake:1"
+PIDS_LIMIT = 64
 
 _STEPS = {
     None: EnsureStep.CREATE,
@@ -90,9 +94,18 @@ class FakeEngine:
         """Names handed to each `install`."""
 
         self.ensures = 0
+        self.stop_graces: list[float] = []
+        """What was given to each `stop`, in seconds."""
+
+        self.usage = Usage(memory_bytes=1024 * 1024, cpus=0.5, pids=3)
+        """Of every environment that runs."""
+
+        self.more_processes: list[Process] = []
+        """What runs in every environment, besides the processes of streams."""
+
         self.stderr: list[str] = []
         self._programs = dict(programs or {})
-        self._processes: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._processes: dict[str, list[tuple[subprocess.Popen[bytes], str]]] = {}
         self._stderr_transports: list[asyncio.ReadTransport] = []
 
     async def info(self) -> EngineInfo:
@@ -136,8 +149,9 @@ class FakeEngine:
         restarted = reason if now.state is EnvironmentState.STOPPED else None
         return replace(self._set(replace(now, state=EnvironmentState.RUNNING)), restarted=restarted)
 
-    async def stop(self, userhash: str) -> bool:
+    async def stop(self, userhash: str, *, grace_s: float = STOP_GRACE_S) -> bool:
         await self._answer()
+        self.stop_graces.append(grace_s)
         found = self._find(userhash)
         if found is None or found.state is EnvironmentState.STOPPED:
             return False
@@ -162,6 +176,42 @@ class FakeEngine:
         await self._answer()
         return [found for instance, found in self.host.containers.values() if instance == self.instance]
 
+    async def inspect(self, userhash: str) -> EnvironmentDetails | None:
+        await self._answer()
+        found = self._find(userhash)
+        if found is None:
+            return None
+        return EnvironmentDetails(
+            environment=found,
+            started_at=found.created_at,
+            stopped_at=found.created_at if found.state is EnvironmentState.STOPPED else None,
+            exit_status=137 if found.state is EnvironmentState.STOPPED else 0,
+            out_of_memory=False,
+            memory_limit_bytes=1024 * 1024 * 1024,
+            cpu_limit=1.0,
+            pids_limit=PIDS_LIMIT,
+        )
+
+    async def stats(self, userhash: str) -> Usage | None:
+        await self._answer()
+        return self.usage if self._runs(userhash) else None
+
+    async def processes(self, userhash: str) -> Sequence[Process]:
+        await self._answer()
+        if not self._runs(userhash):
+            return []
+        return self.more_processes + [
+            Process(
+                pid=process.pid,
+                cpu_percent=0.0,
+                memory_bytes=1024,
+                cpu_time_s=0,
+                command=command,
+            )
+            for process, command in self._processes.get(userhash, [])
+            if process.poll() is None
+        ]
+
     async def open_stream(
         self,
         environment: Environment,
@@ -184,7 +234,7 @@ class FakeEngine:
         finally:
             theirs.close()
             os.close(stderr_write)
-        self._processes.setdefault(environment.userhash, []).append(process)
+        self._processes.setdefault(environment.userhash, []).append((process, " ".join(argv)))
         loop = asyncio.get_running_loop()
         stderr, _ = await loop.connect_read_pipe(
             lambda: _StderrCollector(self.stderr), os.fdopen(stderr_read, "rb", buffering=0)
@@ -229,6 +279,10 @@ class FakeEngine:
             return RestartReason.REMOVED if had_home else None
         return None if found.state is EnvironmentState.PAUSED else self.host.ends[userhash]
 
+    def _runs(self, userhash: str) -> bool:
+        found = self._find(userhash)
+        return found is not None and found.state in {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
+
     def _find(self, userhash: str) -> Environment | None:
         return self.host.containers.get(userhash, (None, None))[1]
 
@@ -256,6 +310,6 @@ class FakeEngine:
         )
 
     def _end_processes(self, userhash: str) -> None:
-        for process in self._processes.pop(userhash, []):
+        for process, _ in self._processes.pop(userhash, []):
             process.kill()
             process.wait()

@@ -21,16 +21,19 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from rootblood.domain.environments import (
     EnsureStep,
     Environment,
+    EnvironmentDetails,
     EnvironmentState,
     Identity,
+    Process,
     RestartReason,
+    Usage,
     container_name,
     home_volume_name,
     network_name,
     shared_volume_name,
     system_volume_name,
 )
-from rootblood.engines.base import EngineInfo, StreamProtocol
+from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.engines.docker.client import IMAGE_MISSING, DockerClient
 from rootblood.engines.docker.container import (
     INSTANCE_LABEL,
@@ -41,7 +44,16 @@ from rootblood.engines.docker.container import (
     install_arguments,
 )
 from rootblood.engines.docker.direct import Execution, SocketDirectories, connecting
-from rootblood.engines.docker.exits import engine_started_at, moment, restart_reason
+from rootblood.engines.docker.exits import engine_started_at, restart_reason
+from rootblood.engines.docker.reading import (
+    STATES,
+    Sample,
+    details_of,
+    environment_of,
+    processes_of,
+    sample_of,
+    usage_between,
+)
 from rootblood.engines.docker.stream import StderrLog, take_socket
 from rootblood.errors import (
     ConfigurationError,
@@ -59,14 +71,12 @@ _NOT_RUNNING = (404, _CONFLICT)
 
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
-_STOP_TIMEOUT_S = 10
 
-_STATES = {
-    "running": EnvironmentState.RUNNING,
-    "paused": EnvironmentState.PAUSED,
-    "created": EnvironmentState.STOPPED,
-    "exited": EnvironmentState.STOPPED,
-}
+_SAMPLE_INTERVAL_S = 0.25
+"""Between the two looks at a counter of CPU time that make a rate."""
+
+_PS_ARGUMENTS = "-eo pid,pcpu,rss,cputimes,args --cols 256"
+"""For the host's `ps`. A command line may have megabytes, so it is cut before it gets here."""
 
 
 class DockerEngine:
@@ -149,7 +159,7 @@ class DockerEngine:
                 )
                 await self._pause(attempt, needed=not started)
                 continue
-            environment = _environment_of(found)
+            environment = environment_of(found)
             match environment.state:
                 case EnvironmentState.RUNNING:
                     return replace(environment, restarted=reason)
@@ -178,7 +188,7 @@ class DockerEngine:
         _log.error("environment_unsettled", userhash=identity.userhash, attempts=_ENSURE_ATTEMPTS)
         raise EnvironmentBrokenError("your environment could not be started")
 
-    async def stop(self, userhash: str) -> bool:
+    async def stop(self, userhash: str, *, grace_s: float = STOP_GRACE_S) -> bool:
         """Stop the container: TERM to all that runs in it, then KILL (see the image's `idle`)."""
 
         def stop(api: docker.APIClient) -> bool:
@@ -187,7 +197,7 @@ class DockerEngine:
                 return False
             if found["State"]["Paused"]:
                 self._unpause(api, userhash)
-            api.stop(container_name(userhash), timeout=_STOP_TIMEOUT_S)
+            api.stop(container_name(userhash), timeout=int(grace_s))
             return True
 
         return await self._docker.call(stop)
@@ -216,13 +226,47 @@ class DockerEngine:
             return [
                 Environment(
                     userhash=row["Labels"][USERHASH_LABEL],
-                    state=_STATES.get(row["State"], EnvironmentState.BROKEN),
+                    state=STATES.get(row["State"], EnvironmentState.BROKEN),
                     engine_id=row["Id"],
                     image=row["Image"],
                     created_at=datetime.fromtimestamp(row["Created"], UTC),
                 )
                 for row in api.containers(all=True, filters={"label": labels})
             ]
+
+        return await self._docker.call(ask)
+
+    async def inspect(self, userhash: str) -> EnvironmentDetails | None:
+        """Inspect the container."""
+        found = await self._docker.call(partial(self._inspect, userhash=userhash))
+        return None if found is None else details_of(found)
+
+    async def stats(self, userhash: str) -> Usage | None:
+        """Read the container's cgroup, twice, through Docker."""
+
+        def read(api: docker.APIClient) -> Sample | None:
+            try:
+                return sample_of(api.stats(container_name(userhash), stream=False, one_shot=True))
+            except NotFound:
+                return None
+
+        first = await self._docker.call(read)
+        await asyncio.sleep(_SAMPLE_INTERVAL_S)
+        second = await self._docker.call(read)
+        return usage_between(first, second) if first is not None and second is not None else None
+
+    async def processes(self, userhash: str) -> Sequence[Process]:
+        """Run `ps` on Docker's host, through Docker."""
+
+        def ask(api: docker.APIClient) -> Sequence[Process]:
+            try:
+                return processes_of(api.top(container_name(userhash), _PS_ARGUMENTS))
+            except NotFound:
+                return []
+            except APIError as error:
+                if error.status_code != _CONFLICT:  # it does not run
+                    raise
+                return []
 
         return await self._docker.call(ask)
 
@@ -387,13 +431,3 @@ class DockerEngine:
             limits=self._limits,
             sockets=self._directories.of(identity.userhash) if self._directories is not None else None,
         )
-
-
-def _environment_of(details: dict[str, Any]) -> Environment:
-    return Environment(
-        userhash=details["Config"]["Labels"][USERHASH_LABEL],
-        state=_STATES.get(details["State"]["Status"], EnvironmentState.BROKEN),
-        engine_id=details["Id"],
-        image=details["Config"]["Image"],
-        created_at=moment(details["Created"]),
-    )

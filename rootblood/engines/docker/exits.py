@@ -1,12 +1,13 @@
 """Why a container does not run any more, read from what Docker keeps of its end."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import docker
 from docker.errors import APIError
 
 from rootblood.domain.environments import RestartReason
+from rootblood.engines.docker.reading import moment
 
 _KILLED = 128 + 9
 _TERMINATED = 128 + 15
@@ -53,9 +54,3 @@ def engine_started_at(api: docker.APIClient) -> datetime | None:
         return moment(api.inspect_network("bridge")["Created"])
     except APIError:  # most often as it is configured to have none; not worth a start in any case
         return None
-
-
-def moment(text: str) -> datetime:
-    """A time as Docker writes it, to the second: nanoseconds may follow, then `Z` or an offset from UTC."""
-    zone = "+00:00" if text.endswith("Z") else text[-6:]
-    return datetime.fromisoformat(text[:19] + zone).astimezone(UTC)

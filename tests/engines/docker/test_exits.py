@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from rootblood.domain.environments import RestartReason
-from rootblood.engines.docker.exits import moment, restart_reason
+from rootblood.engines.docker.exits import restart_reason
+from rootblood.engines.docker.reading import moment
 
 STARTED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BEFORE, AFTER = "2026-11-23T11:59:59.5Z", "2026-11-23T12:00:01.123456789Z"

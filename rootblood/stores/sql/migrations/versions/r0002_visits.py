@@ -18,10 +18,12 @@ def upgrade() -> None:
         sa.Column("login_address", sa.Text(), nullable=True),
         sa.Column("stop_reason", sa.String(16), nullable=True),
         sa.Column("restart_reason", sa.String(16), nullable=True),
-        sa.CheckConstraint("stop_reason IN ('administrator', 'idle')", name=op.f("ck_visits_stop_reason")),
         sa.CheckConstraint(
-            "restart_reason IN ('out-of-memory', 'administrator', 'idle', 'host', 'killed', 'stopped', "
-            "'ended', 'changed', 'removed')",
+            "stop_reason IN ('administrator', 'owner', 'idle')", name=op.f("ck_visits_stop_reason")
+        ),
+        sa.CheckConstraint(
+            "restart_reason IN ('out-of-memory', 'administrator', 'owner', 'idle', 'host', 'killed', "
+            "'stopped', 'ended', 'changed', 'removed')",
             name=op.f("ck_visits_restart_reason"),
         ),
         sa.ForeignKeyConstraint(

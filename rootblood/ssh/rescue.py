@@ -1,0 +1,407 @@
+"""A session channel of the rescue console: a terminal with line editing, one command, or a script on stdin.
+
+The console is the front door's own, so it is there when the environment is not. Only its `shell` is a channel
+of the link, bridged onto the client's as `rootblood.ssh.session` does it, and the link is one of its own.
+"""
+
+import asyncio
+import codecs
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import asyncssh
+from asyncssh.editor import SSHLineEditor
+from typing_extensions import override
+
+from rootblood.domain.accounts import Account
+from rootblood.errors import EnvironmentFailedError
+from rootblood.link.link import Pty, SessionRequest
+from rootblood.link.waiting import first_of
+from rootblood.ssh.channel import command_bytes
+from rootblood.ssh.console import DONE, FAILED, Console
+from rootblood.ssh.environment import ClientEnvironment, accepted_term
+from rootblood.ssh.failures import INTERNAL_MESSAGE
+from rootblood.ssh.session import LinkSession, clamped_size
+
+if TYPE_CHECKING:
+    from rootblood.ssh.connection import Connection
+
+SHELL = (
+    b". /usr/lib/rootblood/locale.sh; export INPUTRC=/etc/inputrc HISTFILE=; "
+    b"exec /bin/bash --noprofile --norc"
+)
+"""What the account's own shell, which sshd runs it with, is told; see `SHLVL` for that one's dotfiles."""
+
+_SHELL_VARIABLES = {b"SHLVL": b"1"}
+"""Makes Debian's bash believe that it is no first shell, whose ~/.bashrc it would read even for a command."""
+
+_MAX_LINE_CHARS = 1024
+_MAX_WAITING_LINES = 64
+_HISTORY_LINES = 100
+_MIN_COLUMNS = 20
+
+_EDITOR_TERM = "xterm"
+"""For every terminal: all there are move the cursor as this one does. asyncssh's other way, for those that it
+does not know (tmux-256color, for one), fails with an IndexError on lines that do not fit the screen."""
+
+
+class _Lines:
+    """Lines that wait to be taken, until there are no more."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[str] = deque()
+        self._ended = False
+        self._arrived = asyncio.Event()
+
+    def put(self, line: str) -> None:
+        self._waiting.append(line)
+        self._arrived.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._arrived.set()
+
+    def forget(self) -> None:
+        self._waiting.clear()
+
+    @property
+    def are_many(self) -> bool:
+        return len(self._waiting) >= _MAX_WAITING_LINES
+
+    async def take(self) -> str | None:
+        """The next line; None after the last."""
+        while not self._waiting:
+            if self._ended:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()
+
+
+class _EditedTerminal:
+    """What asyncssh's line editor takes for its channel and for its session.
+
+    It is made for channels that carry text; ours carry bytes, as the shell's have to pass untouched.
+    """
+
+    def __init__(self, session: "RescueSession") -> None:
+        self._session = session
+
+    def write(self, text: str) -> None:
+        self._session.send(text)
+
+    def data_received(self, line: str, _datatype: None) -> None:
+        self._session.line_received(line.rstrip("\n"))
+
+    def soft_eof_received(self) -> None:
+        self._session.input_ended()
+
+    def break_received(self, _milliseconds: int) -> bool:
+        self._session.interrupted()
+        return True
+
+
+class RescueSession(asyncssh.SSHServerSession[bytes]):
+    """One session channel, and the task that serves it."""
+
+    def __init__(self, connection: "Connection", environment: ClientEnvironment) -> None:
+        self._connection = connection
+        self._environment = environment
+        self._channel: asyncssh.SSHServerChannel[bytes]
+        self._pty: Pty | None = None
+        self._command: str | None = None
+        self._subsystem: str | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._editor: SSHLineEditor | None = None
+        self._unfinished = ""
+        self._lines = _Lines()
+        self._question: str | None = None
+        """What the terminal shows in front of the line that is waited for."""
+
+        self._shell: asyncssh.SSHClientChannel[bytes] | None = None
+        self._size_passed_on: Pty | None = None
+        self._resizing: asyncio.TimerHandle | None = None
+        self._raw = False
+        self._early: list[bytes] = []
+        self._gone = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether there is a person to ask."""
+        return self._pty is not None
+
+    @property
+    def activity(self) -> str:
+        """What it runs: the client's own text, where that is a command."""
+        return "the rescue console" if self._command is None else f"rescue: {self._command}"
+
+    # What the client asks for, before the session starts.
+
+    @override
+    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
+        self._channel = chan
+
+    @override
+    def pty_requested(
+        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: "asyncssh.misc.TermModes"
+    ) -> bool:
+        self._pty = Pty(accepted_term(term_type), clamped_size(*term_size), dict(term_modes))
+        return True
+
+    @override
+    def shell_requested(self) -> bool:
+        return True
+
+    @override
+    def exec_requested(self, command: str) -> bool:
+        self._command = command_bytes(command).decode(errors="replace")
+        return True
+
+    @override
+    def subsystem_requested(self, subsystem: str) -> bool:
+        self._subsystem = subsystem
+        return True  # to be told in words that there is none
+
+    @override
+    def session_started(self) -> None:
+        if self._pty is not None:
+            terminal = _EditedTerminal(self)
+            self._editor = SSHLineEditor(
+                cast("asyncssh.SSHServerChannel[str]", terminal),
+                cast("asyncssh.SSHServerSession[str]", terminal),
+                line_echo=True,
+                history_size=_HISTORY_LINES,
+                max_line_length=_MAX_LINE_CHARS,
+                term_type=_EDITOR_TERM,
+                width=_columns(self._pty),
+            )
+        self._connection.start(self._run())
+
+    # What the client sends.
+
+    @override
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if self._shell is not None:
+            if not self._shell.is_closing():
+                self._shell.write(data)
+        elif self._raw:
+            self._early.append(data)
+            self._channel.pause_reading()
+        elif self._editor is not None:
+            self._editor.process_input(self._decoder.decode(data), None)
+        else:
+            *lines, rest = (self._unfinished + self._decoder.decode(data)).split("\n")
+            for line in lines:
+                self.line_received(line)
+            self._unfinished = rest[: _MAX_LINE_CHARS + 1]  # enough to be no command
+
+    @override
+    def eof_received(self) -> bool:
+        if self._shell is not None:
+            if not self._shell.is_closing():
+                self._shell.write_eof()
+        else:
+            if self._unfinished:
+                self.line_received(self._unfinished)
+            self.input_ended()
+        return True  # what was asked for is still to be answered
+
+    @override
+    def pause_writing(self) -> None:
+        self._room.clear()
+        if self._shell is not None:
+            self._shell.pause_reading()
+
+    @override
+    def resume_writing(self) -> None:
+        self._room.set()
+        if self._shell is not None:
+            self._shell.resume_reading()
+
+    @override
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        if self._pty is not None:
+            self._pty = replace(self._pty, size=clamped_size(width, height, pixwidth, pixheight))
+            if self._resizing is None:
+                self._pass_size_on()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
+        self._room.set()
+        self.input_ended()
+        if self._resizing is not None:
+            self._resizing.cancel()
+        self._connection.session_closed(self)
+
+    # What the line editor makes of it.
+
+    def send(self, text: str) -> None:
+        """Send text to the client as it is."""
+        if text and not self._channel.is_closing():
+            self._channel.write(text.encode())
+
+    def line_received(self, line: str) -> None:
+        """Take a line, for when it is its turn."""
+        self._lines.put(line.removesuffix("\r"))
+        if self._lines.are_many:
+            self._channel.pause_reading()
+
+    def input_ended(self) -> None:
+        """There are no more lines."""
+        self._lines.end()
+
+    def interrupted(self) -> None:
+        """Ctrl-C: forget the line, and those typed ahead."""
+        self._lines.forget()
+        if self._editor is not None:
+            self._editor.set_input("", 0)
+            if self._question is not None:
+                self.write(f"^C\n{self._question}")
+
+    # What the console asks of its screen.
+
+    def write(self, text: str) -> None:
+        """Show text; lines end with a newline."""
+        if self._editor is not None:
+            self._editor.process_output(text)
+        else:
+            self.send(text)
+
+    def complain(self, message: str) -> None:
+        """Show one line that says what is wrong: on stderr where there is one."""
+        if self._editor is not None:
+            self._editor.process_output(f"rootblood: {message}\n")
+        elif not self._channel.is_closing():
+            self._channel.write_stderr(f"rootblood: {message}\n".encode())
+
+    async def ask(self, question: str) -> str:
+        """Show a question and return the line that answers it; empty when there is none any more."""
+        return await self._take_line(question) or ""
+
+    async def shell(self, account: Account) -> int:
+        """Hand the terminal to a shell in the environment, and return its exit status."""
+        self._raw = True
+        try:
+            async with self._connection.environments.fresh_link(account) as link:
+                request = SessionRequest(
+                    command=SHELL, pty=self._pty, env={**self._environment.variables, **_SHELL_VARIABLES}
+                )
+                channel, session = await link.open_session(lambda: LinkSession(self._channel), request)
+                self._join(channel)
+                await first_of(session.closed.wait(), self._gone.wait())
+        finally:
+            self._part()
+        if session.exit_status is None and session.exit_signal is None and not self._gone.is_set():
+            raise EnvironmentFailedError("your environment was stopped or the way into it broke off")
+        return FAILED if session.exit_status is None else session.exit_status
+
+    def _join(self, channel: "asyncssh.SSHClientChannel[bytes]") -> None:
+        self._shell = channel
+        self._size_passed_on = None
+        if self._resizing is None:
+            self._pass_size_on()
+        for data in self._early:
+            if not channel.is_closing():
+                channel.write(data)
+        self._early.clear()
+        if not self._gone.is_set():
+            self._channel.resume_reading()
+
+    def _part(self) -> None:
+        self._shell = None
+        self._raw = False
+        self._early.clear()
+        if not self._gone.is_set():
+            self._channel.resume_reading()
+
+    def _pass_size_on(self) -> None:
+        """Let editor and shell know the terminal's size, and see after a moment whether it has changed."""
+        self._resizing = None
+        if self._pty is None or self._pty is self._size_passed_on:
+            return
+        self._size_passed_on = self._pty
+        if self._shell is not None:
+            self._shell.change_terminal_size(*self._pty.size)
+        elif self._editor is not None:
+            self._editor.set_width(_columns(self._pty))
+        self._resizing = asyncio.get_running_loop().call_later(
+            self._connection.settings.resize_interval_s, self._pass_size_on
+        )
+
+    # The task.
+
+    async def _run(self) -> None:
+        try:
+            status = await self._serve()
+        except Exception:
+            self._connection.log.exception("rescue_crashed")
+            self.complain(INTERNAL_MESSAGE)
+            status = FAILED
+        if not self._channel.is_closing():
+            self._channel.write_eof()
+        self._channel.exit(status)
+
+    async def _serve(self) -> int:
+        if self._subsystem is not None:
+            self.complain("there are no files here: this is the rescue console, and only a console")
+            return FAILED
+        console = Console(
+            account=self._connection.account,
+            environments=self._connection.environments,
+            visitors=self._connection.siblings,
+            screen=self,
+        )
+        if self._command is not None:
+            return await self._run_script(console, self._command.splitlines())
+        if self._editor is not None:
+            return await self._converse(console)
+        status = DONE
+        while status == DONE and not console.left and not self._gone.is_set():
+            line = await self._take_line()
+            if line is None:
+                break
+            status = await self._run_script(console, [line])
+        return status
+
+    async def _run_script(self, console: Console, lines: list[str]) -> int:
+        """Run lines until one fails, and return the status of the last that ran."""
+        status = DONE
+        for line in lines:
+            await self._room.wait()
+            status = await console.run(line)
+            if status != DONE or console.left or self._gone.is_set():
+                break
+        return status
+
+    async def _converse(self, console: Console) -> int:
+        """Run what a person types; the status is 0, unless the account may no longer log in."""
+        name = self._connection.account_name
+        self.write(f"The rescue console of {name}: `help` lists what it can do.\n")
+        status = DONE
+        while not console.left and not self._gone.is_set():
+            await self._room.wait()
+            line = await self._take_line(f"{name} rescue> ")
+            if line is None:
+                self.write("\n")
+                return DONE
+            status = await console.run(line)
+        return status
+
+    async def _take_line(self, question: str = "") -> str | None:
+        self.write(question)
+        self._question = question
+        try:
+            return await self._lines.take()
+        finally:
+            self._question = None
+            if not self._gone.is_set() and not self._lines.are_many:
+                self._channel.resume_reading()
+
+
+def _columns(pty: Pty) -> int:
+    """The terminal's width for the line editor, which needs some; 0 where the client does not know it."""
+    return max(pty.size[0], _MIN_COLUMNS) if pty.size[0] else 0

@@ -1,0 +1,441 @@
+"""The rescue console: what works when the environment does not."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from rootblood.domain.environments import container_name
+from tests.e2e.conftest import ALICE_PASSWORD, client_of
+from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
+from tests.e2e.terminal import terminal
+from tests.e2e.test_auth import PERMISSION_DENIED, with_password
+
+PIDS = 64
+
+FORK_BOMB = "bomb() { bomb | bomb & }; trap '' TERM HUP; bomb; sleep 600"
+
+BROKEN_DOTFILES = {
+    "exit": "exit 1",
+    "exec": "exec false",
+    "loop": "while :; do :; done",
+}
+
+
+@pytest.fixture
+def rescue(alice: Client) -> Client:
+    return replace(alice, name="alice+rescue")
+
+
+@pytest.fixture
+def container(installation: Installation) -> str:
+    return container_name(installation.userhash("alice"))
+
+
+@pytest.fixture
+def small_server(own_installation: Installation) -> Iterator[Server]:
+    """A server whose environments are soon full."""
+    with own_installation.serving(ROOTBLOOD_LIMITS__PIDS=str(PIDS), ROOTBLOOD_LIMITS__CPUS="0.5") as server:
+        yield server
+
+
+def says_ok(client: Client, timeout_s: float = 60) -> bool:
+    done = client.run("echo ok", timeout_s=timeout_s)
+    return (0, b"ok\n", b"") == (done.returncode, done.stdout, done.stderr)
+
+
+def refusal(client: Client, command: str) -> tuple[int, str]:
+    """Status of a command that must fail, and the one line that says why."""
+    done = client.run(command)
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("rootblood: ")
+    return done.returncode, line.removeprefix("rootblood: ")
+
+
+# The commands, one at a time.
+
+
+def test_status_tells_state_image_and_use(alice: Client, rescue: Client, server: Server) -> None:
+    assert server.process.poll() is None
+    alice.output("true")
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in rescue.output("status").splitlines())
+    assert rows["state"].startswith("running since 20")
+    assert re.fullmatch(r"\d+ MiB of 1.0 GiB", rows["memory"])
+    assert re.fullmatch(r"\d+\.\d\d of 1 cores", rows["cpu"])
+    assert re.fullmatch(r"\d+ of 512", rows["processes"])
+    assert "chaospine" in rows["image"]
+
+
+def test_stop_start_and_restart(alice: Client, rescue: Client) -> None:
+    alice.output("touch ~/kept; touch /tmp/gone")
+    assert re.fullmatch(r"stopping \.\.\. done \(\d+\.\d s\)\n", rescue.output("stop"))
+    assert rescue.output("status").startswith("state  stopped since 20")
+    assert "your environment was not running" in rescue.output("stop")
+    assert re.fullmatch(r"starting \.\.\. done \(\d+\.\d s\)\n", rescue.output("start"))
+    assert rescue.output("start") == "your environment runs already\n"
+    assert re.fullmatch(r"restarting \.\.\. done \(\d+\.\d s\)\n", rescue.output("restart"))
+    assert alice.output("ls ~/kept; ls /tmp").splitlines()[1:] == []
+    alice.output("rm ~/kept")
+
+
+def test_a_restart_replaces_the_link_of_open_connections(alice: Client, rescue: Client) -> None:
+    with alice.open("echo up; exec cat") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"up\n"
+        rescue.output("restart")
+        assert session.wait(20) != 0
+        assert says_ok(alice)
+
+
+def test_sessions_lists_connections_and_what_they_run(alice: Client, rescue: Client) -> None:
+    with alice.open("echo up; exec sleep 600") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"up\n"
+        heading, *rows = rescue.output("sessions").splitlines()
+    assert heading.split() == ["FROM", "SINCE", "RUNS"]
+    assert [row for row in rows if row.startswith("127.0.0.1") and row.endswith("  echo up; exec sleep 600")]
+    assert [row for row in rows if row.endswith("  rescue: sessions")]
+
+
+def test_sessions_lists_what_runs_in_tmux(alice: Client, rescue: Client) -> None:
+    alice.output(
+        "mkdir -p -m 700 /run/rootblood; tmux -S /run/rootblood/tmux -f /dev/null new-session -d 'sleep 600'"
+    )
+    listed = rescue.output("sessions")
+    alice.output("tmux -S /run/rootblood/tmux kill-server")
+    assert re.search(r"^TMUX +SINCE +RUNS\ndetached +20[0-9: -]+ UTC +\w+$", listed, re.MULTILINE), listed
+
+
+def test_processes_are_seen_from_outside_and_escaped(alice: Client, rescue: Client, bob: Client) -> None:
+    bob.output("true")
+    with alice.open(r"echo up; exec -a $'\e[31mred\u202e' sleep 600") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"up\n"
+        listed = rescue.output("processes")
+    assert listed.splitlines()[0].split() == ["PID", "CPU", "MEMORY", "TIME", "COMMAND"]
+    assert "red" in listed
+    assert "\x1b" not in listed
+    assert "\u202e" not in listed
+    assert "/usr/lib/rootblood/idle" in listed
+    assert "sshd-session: alice" in listed
+    assert "sshd-session: bob" not in listed
+
+
+def test_of_many_processes_some_are_shown_and_the_rest_counted(alice: Client, rescue: Client) -> None:
+    with alice.open("for i in $(seq 60); do sleep 600 & done; echo up; wait") as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"up\n"
+        listed = rescue.output("processes").splitlines()
+    assert len(listed) == 1 + 30 + 1 + 1
+    assert re.fullmatch(r"\d+ more", listed[-2])
+
+
+def test_help_and_what_is_no_command(rescue: Client) -> None:
+    listed = rescue.output("help")
+    for name in ("status", "start", "restart", "stop", "sessions", "processes", "shell", "dotfiles reset"):
+        assert f"\n{name} " in f"\n{listed}"
+    assert refusal(rescue, "reboot") == (2, "there is no command 'reboot'; `help` lists what there is")
+    assert refusal(rescue, "status now")[0] == 2
+    status, message = refusal(rescue, "\x1b[31m" + "x" * 5000)
+    assert (status, "\x1b" in message, len(message) < 120) == (2, False, True)
+
+
+def test_a_script_on_stdin_stops_at_the_first_failure(rescue: Client) -> None:
+    done = rescue.run(stdin=b"start\n\nhelp\nexit\nreboot\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"dotfiles reset" in done.stdout
+    done = rescue.run(stdin=b"reboot\nhelp")
+    assert (done.returncode, done.stdout) == (2, b"")
+    done = rescue.run(stdin=b"help")
+    assert (done.returncode, b"dotfiles reset" in done.stdout) == (0, True)
+
+
+# On a terminal.
+
+
+def test_a_terminal_has_a_prompt_editing_and_history(rescue: Client, tmp_path: Path) -> None:
+    with terminal(tmp_path, rescue.argv()) as window:
+        window.wait_for("alice rescue>")
+        window.type("hexlp")
+        window.press("Left", "Left", "BSpace", "Enter")
+        window.wait_for("dotfiles reset")
+        window.enter("nonsense")
+        window.wait_for("there is no command 'nonsense'")
+        window.type("and more" * 30)  # lines longer than the screen: asyncssh's editor does not like them all
+        window.press("C-a", "Right", "C-e", "C-c")
+        window.wait_for("alice rescue> ^C\nalice rescue>")
+        window.press("Up", "C-u")
+        window.enter("stop")
+        window.wait_for("[y/N]")
+        window.enter("n")
+        window.wait_for("nothing was stopped")
+        window.press("C-d")
+        window.wait_for("status=0")
+
+
+def test_shell_on_a_terminal_and_back(rescue: Client, tmp_path: Path) -> None:
+    with terminal(tmp_path, rescue.argv(), columns=90, rows=30) as window:
+        window.wait_for("alice rescue>")
+        window.enter("shell")
+        window.wait_for("bash-5")
+        window.enter("stty size; id -un; echo $LANG")
+        window.wait_for("\n30 90\nalice\nC.UTF-8")
+        window.resize(101, 33)
+        window.enter("stty size")
+        window.wait_for("\n33 101")
+        window.enter("sleep 600")
+        window.press("C-c")
+        window.enter("exit 3")
+        window.wait_for("exit\nalice rescue>")
+        window.enter("quit")
+        window.wait_for("status=0")
+
+
+def test_shell_as_a_command_has_the_shell_s_status(rescue: Client, tmp_path: Path) -> None:
+    with terminal(tmp_path, rescue.argv("shell", options=["-t"])) as window:
+        window.wait_for("bash-5")
+        window.enter("exit 7")
+        window.wait_for("status=7")
+    assert refusal(rescue, "shell") == (2, "`shell` needs a terminal: ssh -t")
+
+
+# What it is there for.
+
+
+def test_a_fork_bomb_is_seen_and_ended(
+    own_installation: Installation, small_server: Server, tmp_path: Path
+) -> None:
+    alice, bob = (client_of(own_installation, small_server, name) for name in ("alice", "bob"))
+    rescue = replace(alice, name="alice+rescue")
+    assert says_ok(alice)
+    assert says_ok(bob)
+    with alice.open("bash -c " + f'"{FORK_BOMB}"'):
+        wait_until(lambda: "the limit of processes is reached" in rescue.output("status"), timeout_s=30)
+        assert says_ok(bob)
+        assert "bash -c" in rescue.output("processes")
+        assert rescue.output("sessions").startswith("FROM")
+        status, message = refusal(rescue, "dotfiles reset")
+        assert (status, "`restart` ends them all" in message) == (1, True)
+        with terminal(tmp_path, rescue.argv("shell", options=["-t"])) as window:
+            window.wait_for("`restart` ends them all")
+            window.wait_for("status=1")
+        restarted = re.fullmatch(r"restarting \.\.\. done \((\d+\.\d) s\)\n", rescue.output("restart"))
+        assert restarted is not None
+        assert float(restarted[1]) < 20  # 3 s of grace, and what Docker takes on a busy machine
+        assert says_ok(alice)
+        assert says_ok(bob)
+    assert "the limit of processes" not in rescue.output("status")
+    assert "Traceback" not in small_server.log
+
+
+@pytest.mark.parametrize("how", BROKEN_DOTFILES)
+def test_broken_dotfiles_are_passed_by_and_put_aside(
+    own_installation: Installation, tmp_path: Path, how: str
+) -> None:
+    with own_installation.serving() as server:
+        alice = client_of(own_installation, server, "alice")
+        rescue = replace(alice, name="alice+rescue")
+        broken = BROKEN_DOTFILES[how]
+        files = "~/.bashrc ~/.profile ~/.bash_profile ~/.bash_logout ~/.inputrc ~/.tmux.conf"
+        alice.output(f"for file in {files}; do echo '{broken}' >$file; done; ln -s /etc/passwd ~/.bash_login")
+        assert not _prompts(alice, tmp_path / "broken")
+
+        with terminal(tmp_path, rescue.argv("shell", options=["-t"])) as window:
+            window.wait_for("bash-5")
+            window.enter("cat ~/.bashrc")
+            window.wait_for(f"\n{broken}")
+            window.enter("exit")
+            window.wait_for("status=0")
+        moved, new = rescue.output("dotfiles reset").splitlines()[-2:]
+        kept = re.match(r"moved to ~/(dotfiles-20\d\d-\d\d-\d\dT\d{6}Z): \.bashrc ", moved)
+        assert kept is not None, moved
+        assert new == "new: .bash_logout .bashrc .profile"
+        assert (
+            alice.output(f"cat {kept[1]}/.bashrc; readlink {kept[1]}/.bash_login; wc -l </etc/passwd") != ""
+        )
+        assert (
+            alice.output(f"cat {kept[1]}/.bashrc; readlink {kept[1]}/.bash_login")
+            == f"{broken}\n/etc/passwd\n"
+        )
+        assert alice.output("for f in $(ls -A /etc/skel); do cmp /etc/skel/$f ~/$f; done") == ""
+        assert _prompts(alice, tmp_path / "reset")
+
+
+def _prompts(client: Client, directory: Path) -> bool:
+    """Whether a login on a terminal comes to a shell."""
+    directory.mkdir()
+    with terminal(directory, client.argv()) as window:
+        window.enter("echo at the $((1 + 1))nd prompt")
+        try:
+            window.wait_for("\nat the 2nd prompt", timeout_s=8)
+        except AssertionError:
+            return False
+        return True
+
+
+BY_HAND = {
+    "paused": lambda api, name: api.pause(name),
+    "killed": lambda api, name: api.kill(name),
+    "removed": lambda api, name: api.remove_container(name, force=True),
+}
+
+
+@pytest.mark.parametrize("how", BY_HAND)
+@pytest.mark.parametrize("command", ["start", "restart"])
+def test_what_was_done_by_hand_is_told_and_healed(
+    alice: Client, rescue: Client, container: str, how: str, command: str
+) -> None:
+    alice.output("true")
+    with docker_api() as api:
+        BY_HAND[how](api, container)
+    told = {
+        "paused": "state      paused since",
+        "killed": "exit status 137",
+        "removed": "there is no container",
+    }
+    assert told[how] in rescue.output("status")
+    assert rescue.output("processes").count("idle") == (2 if how == "paused" else 0)
+    rescue.output("sessions")
+    assert "done" in rescue.output(command)
+    assert says_ok(alice)
+
+
+def test_without_an_image_nothing_is_stopped_and_it_is_said(own_installation: Installation) -> None:
+    with own_installation.serving() as server:
+        alice = client_of(own_installation, server, "alice")
+        alice.output("true")
+    with own_installation.serving(ROOTBLOOD_ENVIRONMENT__IMAGE="chaospine:absent") as server:
+        rescue = client_of(own_installation, server, "alice")
+        rescue = replace(rescue, name="alice+rescue")
+        assert "the image of the environments is missing" in rescue.output("status")
+        done = rescue.run("restart")
+        assert (done.returncode, done.stdout) == (1, b"restarting ... failed\n")
+        assert b"the image of the environments is missing, so nothing was stopped" in done.stderr
+        assert "running since" in rescue.output("status")
+        rescue.output("stop")
+        done = rescue.run("start")
+        assert (done.returncode, b"image of the environments is missing" in done.stderr) == (1, True)
+
+
+def test_without_docker_the_console_is_there_and_says_so(
+    own_installation: Installation, tmp_path: Path
+) -> None:
+    with own_installation.serving(ROOTBLOOD_ENGINE__URL=f"unix://{tmp_path}/absent.sock") as server:
+        rescue = replace(client_of(own_installation, server, "alice"), name="alice+rescue")
+        assert "restart" in rescue.output("help")
+        for command in ("status", "processes", "sessions"):
+            status, message = refusal(rescue, command)
+            assert (status, "container engine does not answer" in message) == (1, True)
+
+
+# Who gets in, and to what.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alice+",
+        "+rescue",
+        "+",
+        "alice+rescue+x",
+        "alice+../x",
+        "alice+RESCUE",
+        "alice+export",
+        "alice rescue",
+    ],
+)
+async def test_other_selectors_are_refused_like_any_wrong_name(
+    installation: Installation, server: Server, name: str
+) -> None:
+    assert installation.directory.is_dir()
+    with pytest.raises(asyncssh.PermissionDenied):
+        await asyncssh.connect(
+            "127.0.0.1",
+            server.port,
+            username=name,
+            password=ALICE_PASSWORD,
+            client_keys=[str(installation.directory / "alice_key")],
+            known_hosts=None,
+            agent_path=None,
+            config=None,
+        )
+
+
+def test_refusals_look_alike(own_installation: Installation) -> None:
+    own_installation.cli("user", "add", "locked", "--password-stdin", stdin=ALICE_PASSWORD)
+    own_installation.cli("user", "lock", "locked")
+    with own_installation.serving() as server:
+        refusals = {
+            (done.returncode, done.stdout, done.stderr.strip().replace(name, "NAME"))
+            for name, password in [
+                ("alice+rescue", "wrong password"),
+                ("locked+rescue", ALICE_PASSWORD),
+                ("nobody-here+rescue", ALICE_PASSWORD),
+                ("alice+nothing", ALICE_PASSWORD),
+            ]
+            for done in [with_password(own_installation, server, name, password)]
+        }
+        done = with_password(own_installation, server, "alice+rescue", ALICE_PASSWORD)
+    assert refusals == {(255, "", f"NAME@127.0.0.1: {PERMISSION_DENIED}")}
+    assert done.stderr == "rootblood: there is no command 'echo in'; `help` lists what there is\n"
+
+
+def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Installation) -> None:
+    with own_installation.serving() as server:
+        rescue = replace(client_of(own_installation, server, "alice"), name="alice+rescue")
+        with rescue.open() as console:
+            assert console.stdin is not None
+            assert console.stdout is not None
+            console.stdin.write(b"status\n")
+            console.stdin.flush()
+            assert b"there is no container" in console.stdout.readline()
+            own_installation.cli("user", "lock", "alice")
+            console.stdin.write(b"start\nhelp\n")
+            console.stdin.flush()
+            assert console.wait(20) == 1
+        assert own_installation.containers() == []
+
+
+async def test_nothing_is_forwarded_and_there_are_no_files(rescue: Client) -> None:
+    async with await asyncssh.connect(
+        "127.0.0.1",
+        rescue.port,
+        username=rescue.name,
+        client_keys=[str(rescue.key)],
+        known_hosts=None,
+        agent_path=None,
+        config=None,
+    ) as connection:
+        with pytest.raises(asyncssh.ChannelOpenError, match="not allowed"):
+            await connection.open_connection("localhost", 22)
+        with pytest.raises(asyncssh.ChannelOpenError, match="not allowed"):
+            await connection.open_unix_connection("/run/rootblood/tmux")
+        with pytest.raises(asyncssh.ChannelListenError):
+            await connection.forward_remote_port("", 0, "localhost", 22)
+    done = await asyncio.to_thread(rescue.run, "sftp", options=["-s"])
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"only a console" in done.stderr
+
+
+def test_sessions_are_limited_as_everywhere(own_installation: Installation) -> None:
+    with own_installation.serving(ROOTBLOOD_SSH__MAX_SESSIONS="2") as server:
+        asyncio.run(_fill(replace(client_of(own_installation, server, "alice"), name="alice+rescue")))
+
+
+async def _fill(rescue: Client) -> None:
+    async with await asyncssh.connect(
+        "127.0.0.1", rescue.port, username=rescue.name, client_keys=[str(rescue.key)], known_hosts=None,
+        agent_path=None, config=None,
+    ) as connection:  # fmt: skip
+        for _ in range(3):
+            consoles = [await connection.create_process() for _ in range(2)]
+            with pytest.raises(asyncssh.ChannelOpenError, match="too many sessions"):
+                await connection.create_process()
+            for console in consoles:
+                console.stdin.write("exit\n")
+                await console.wait_closed()
+                assert console.exit_status == 0
