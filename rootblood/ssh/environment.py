@@ -1,7 +1,11 @@
-"""Which environment variables a client may bring into its environment, and how many."""
+"""The variables of a session: those a client may bring into its environment, and one of our own."""
 
 import re
 
+WITHOUT_BASHRC = {b"SHLVL": b"1"}
+"""Debian's bash, run by sshd for a command, reads ~/.bashrc unless it takes itself for a nested shell."""
+
+_LEGACY_SCP = re.compile(rb"scp(?: -[A-Za-z]+)*? -[tf] ")
 _ALLOWED = re.compile(rb"LANG|LC_[A-Z_]{1,32}|COLORTERM|TERM_PROGRAM")
 _TERM = re.compile(r"[A-Za-z0-9._+-]{1,64}")
 _FALLBACK_TERM = "xterm-256color"
@@ -35,3 +39,12 @@ class ClientEnvironment:
 def accepted_term(term: str) -> str:
     """The client's terminal type, or a common one where it is not a plain name."""
     return term if _TERM.fullmatch(term) else _FALLBACK_TERM
+
+
+def command_variables(command: bytes) -> dict[bytes, bytes]:
+    """What a client's command is run with beside the client's own variables.
+
+    Users of Debian expect a command to read ~/.bashrc. But the protocol that `scp -O` speaks to the `scp` it
+    has started is broken by any word of that file, and by a PATH with another `scp` in it.
+    """
+    return dict(WITHOUT_BASHRC) if _LEGACY_SCP.match(command) else {}

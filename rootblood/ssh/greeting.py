@@ -15,6 +15,7 @@ from rootblood.domain.text import escape_controls, escape_lines
 from rootblood.errors import ConfigurationError
 from rootblood.services.visits import News
 from rootblood.settings import SSHSettings
+from rootblood.ssh.environment import WITHOUT_BASHRC
 
 MAX_TEXT_BYTES = 32_000
 """Of a text as it is shown: what every client must take in one packet (RFC 4253 section 6.1), and well below
@@ -66,9 +67,7 @@ def read_texts(settings: SSHSettings) -> Texts:
 
 def greeting_variables(motd: str | None, news: News) -> dict[bytes, bytes]:
     """The environment variables that the image's `greet` reads."""
-    # Debian's bash, run by sshd for a command, reads ~/.bashrc unless it takes itself for a nested shell: an
-    # `exit` there would end the login. The client's own commands do read it, as users of Debian expect.
-    variables = {b"SHLVL": b"1"}
+    variables = dict(WITHOUT_BASHRC)  # an `exit` there would end the login; the shell itself reads it later
     if motd is not None:
         variables[b"ROOTBLOOD_MOTD"] = motd.encode()
     lines = []

@@ -20,7 +20,7 @@ from rootblood.link.link import Pty, SessionRequest
 from rootblood.link.waiting import first_of
 from rootblood.ssh.channel import command_bytes
 from rootblood.ssh.console import DONE, FAILED, Console
-from rootblood.ssh.environment import ClientEnvironment, accepted_term
+from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment, accepted_term
 from rootblood.ssh.failures import INTERNAL_MESSAGE
 from rootblood.ssh.session import LinkSession, clamped_size
 
@@ -31,10 +31,7 @@ SHELL = (
     b". /usr/lib/rootblood/locale.sh; export INPUTRC=/etc/inputrc HISTFILE=; "
     b"exec /bin/bash --noprofile --norc"
 )
-"""What the account's own shell, which sshd runs it with, is told; see `SHLVL` for that one's dotfiles."""
-
-_SHELL_VARIABLES = {b"SHLVL": b"1"}
-"""Makes Debian's bash believe that it is no first shell, whose ~/.bashrc it would read even for a command."""
+"""What the account's own shell, which sshd runs it with, is told."""
 
 _MAX_LINE_CHARS = 1024
 _MAX_WAITING_LINES = 64
@@ -288,7 +285,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         try:
             async with self._connection.environments.fresh_link(account) as link:
                 request = SessionRequest(
-                    command=SHELL, pty=self._pty, env={**self._environment.variables, **_SHELL_VARIABLES}
+                    command=SHELL, pty=self._pty, env={**self._environment.variables, **WITHOUT_BASHRC}
                 )
                 channel, session = await link.open_session(lambda: LinkSession(self._channel), request)
                 self._join(channel)

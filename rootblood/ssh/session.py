@@ -27,7 +27,7 @@ from rootblood.link.link import Link, Pty, SessionRequest
 from rootblood.link.waiting import first_of
 from rootblood.services.visits import News
 from rootblood.ssh.channel import command_bytes
-from rootblood.ssh.environment import ClientEnvironment, accepted_term
+from rootblood.ssh.environment import ClientEnvironment, accepted_term, command_variables
 from rootblood.ssh.failures import (
     INTERNAL_MESSAGE,
     INTERNAL_STATUS,
@@ -244,17 +244,18 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self, link: Link, account: Account
     ) -> "tuple[asyncssh.SSHClientChannel[bytes], LinkSession] | None":
         """Open the link's channel and join the two; None when the link turned out to be dead."""
+        command, ours, news = self._command, {}, News()
+        if command is not None:
+            ours = command_variables(command)
+        elif self._pty is not None and self._subsystem is None:
+            news = await self._connection.news(account)
+            command, ours = SHELL_COMMAND, greeting_variables(self._connection.texts.motd, news)
         request = SessionRequest(
-            command=self._command,
+            command=command,
             subsystem=self._subsystem,
             pty=self._pty,
-            env=self._environment.variables,
+            env={**self._environment.variables, **ours},
         )
-        news = News()
-        if self._pty is not None and self._command is None and self._subsystem is None:
-            news = await self._connection.news(account)
-            greeting = greeting_variables(self._connection.texts.motd, news)
-            request = replace(request, command=SHELL_COMMAND, env={**request.env, **greeting})
         try:
             channel, session = await link.open_session(lambda: LinkSession(self._channel), request)
         except EnvironmentFailedError:

@@ -174,7 +174,6 @@ def test_dotfiles_that_exit_or_are_broken_do_not_end_the_login(bob: Client, tmp_
             window.wait_for("$")
             window.enter("echo up $((1 + 1)) ${SHLVL}; tmux -S /run/rootblood/tmux list-sessions | wc -l")
             window.wait_for("\nup 2 1\n1\n")
-            assert 9 == bob.run("true").returncode  # as under Debian's sshd, a command does read ~/.bashrc
         finally:
             window.enter("cp /etc/skel/.bashrc ~; exit")
             window.wait_for("status=0")

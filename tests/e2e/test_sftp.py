@@ -132,22 +132,33 @@ def test_sftp_and_scp_run_nothing_of_the_home(sabotaged: Client, tmp_path: Path)
     assert {"fakes-that-ran", "dotfiles-that-ran"}.isdisjoint(left)
 
 
-def test_scp_of_old_goes_through_the_shell_as_with_any_openssh(sabotaged: Client, tmp_path: Path) -> None:
-    """The old protocol is a command, and the account's shell reads .bashrc before it looks for `scp`.
+@pytest.mark.parametrize("options", [[], ["-r"], ["-p", "-q"]])
+def test_scp_of_old_runs_nothing_of_the_home_either(
+    sabotaged: Client, tmp_path: Path, options: list[str]
+) -> None:
+    """The old protocol is a command, which the account's shell looks up in its PATH."""
+    data = os.urandom(100_000)
+    (tmp_path / "data").write_bytes(data)
+    scp = ["scp", "-O", *options, *sabotaged.options, "-P", str(sabotaged.port)]
 
-    So it fails on a .bashrc that exits, without harm, and SFTP is there to repair what is broken.
-    """
-    (tmp_path / "data").write_text("text")
-    old = ["scp", "-O", *sabotaged.options, "-P", str(sabotaged.port)]
-    put = [*old, str(tmp_path / "data"), f"{sabotaged.target}:by-old-scp"]
+    subprocess.run([*scp, tmp_path / "data", f"{sabotaged.target}:by old scp"], check=True, timeout=60)
+    subprocess.run([*scp, f"{sabotaged.target}:by old scp", tmp_path / "back"], check=True, timeout=60)
 
-    broken = subprocess.run(put, capture_output=True, check=False, timeout=60)
+    assert (tmp_path / "back").read_bytes() == data
     left = sftp(sabotaged, "ls -1").split()
-    sftp(sabotaged, "rm .bashrc")
-    repaired = subprocess.run(put, capture_output=True, check=False, timeout=60)
+    assert {"fakes-that-ran", "dotfiles-that-ran"}.isdisjoint(left)
 
-    assert broken.returncode != 0
-    assert "by-old-scp" not in left
-    assert "fakes-that-ran" not in left
-    assert (repaired.returncode, repaired.stderr) == (0, b"")
-    assert downloaded(sabotaged, "by-old-scp", tmp_path / "back") == b"text"
+
+def test_a_bashrc_that_exits_does_not_keep_commands_and_rsync_out(
+    own_installation: Installation, tmp_path: Path
+) -> None:
+    with own_installation.serving() as server:
+        client = client_of(own_installation, server, "alice")
+        client.output("echo 'exit 1' >.bashrc")
+        assert client.output("echo in") == "in\n"
+        (tmp_path / "data").write_text("text")
+        ssh = " ".join(["ssh", *client.options, "-p", str(client.port)])
+        subprocess.run(
+            ["rsync", "-a", "-e", ssh, tmp_path / "data", f"{client.target}:"], check=True, timeout=60
+        )
+        assert client.output("cat data") == "text"

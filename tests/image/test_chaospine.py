@@ -116,6 +116,7 @@ def test_our_own_files_are_roots_and_on_no_path() -> None:
         "root:root 755 /usr/lib/rootblood/idle",
         "root:root 755 /usr/lib/rootblood/install-system",
         "root:root 644 /usr/lib/rootblood/locale.sh",
+        "root:root 644 /usr/lib/rootblood/remote-command.sh",
         "root:root 755 /usr/lib/rootblood/reset-dotfiles",
         "root:root 644 /usr/lib/rootblood/session.conf",
         "root:root 755 /usr/lib/rootblood/shell",

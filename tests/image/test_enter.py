@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.image.conftest import Environment
 
 ENTER = "/usr/lib/rootblood/enter"
@@ -88,6 +90,21 @@ def test_command_has_its_status_streams_and_environment(environment: Environment
     result = environment.ssh("id -un; id -u; pwd; umask; cat; echo err >&2; exit 7", stdin=b"\x00\xff in")
     expected = f"alice\n20001\n{environment.account.home}\n0022\n".encode() + b"\x00\xff in"
     assert (7, expected, b"err\n") == (result.returncode, result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize("line", ["exit 3", "set -e; false", "PATH=/nowhere; exit", ": ${unset:?}"])
+def test_a_bashrc_that_exits_does_not_take_the_command_with_it(environment: Environment, line: str) -> None:
+    environment.ssh("cat >.bashrc", stdin=f"{line}\n".encode())
+    result = environment.ssh('cat; echo $0 "it\'s" done; exit 7', stdin=b"in\n")
+    assert (7, b"in\n/bin/bash it's done\n") == (result.returncode, result.stdout)
+
+
+def test_a_bashrc_is_read_for_commands_and_leaves_their_own_exit_alone(environment: Environment) -> None:
+    environment.ssh("cat >.bashrc", stdin=b"PATH=$PATH:/from/bashrc; here() { echo here; }\n")
+    result = environment.ssh("echo $PATH; here; trap 'echo over' EXIT; exit 7")
+    assert 7 == result.returncode
+    assert [b"here", b"over"] == result.stdout.splitlines()[1:]
+    assert b":/from/bashrc" in result.stdout
 
 
 def test_utf8_reaches_commands_whose_client_sent_no_locale(environment: Environment) -> None:

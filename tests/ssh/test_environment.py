@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootblood.ssh.environment import ClientEnvironment, accepted_term
+from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment, accepted_term, command_variables
 
 
 @pytest.mark.parametrize("name", [b"LANG", b"LC_ALL", b"LC_CTYPE", b"COLORTERM", b"TERM_PROGRAM"])
@@ -65,3 +65,15 @@ def test_a_plain_terminal_type_passes(term: str) -> None:
 )
 def test_another_becomes_a_common_one(term: str) -> None:
     assert accepted_term(term) == "xterm-256color"
+
+
+@pytest.mark.parametrize("command", [b"scp -t x", b"scp -f -- x", b"scp -v -r -p -d -t a b", b"scp -rp -t x"])
+def test_scp_of_old_reads_no_dotfile(command: bytes) -> None:
+    assert WITHOUT_BASHRC == command_variables(command)
+
+
+@pytest.mark.parametrize(
+    "command", [b"true", b"scp a b:c", b"./scp -t x", b"scp -to x", b"echo scp -t x", b""]
+)
+def test_other_commands_read_what_they_always_do(command: bytes) -> None:
+    assert {} == command_variables(command)
