@@ -141,8 +141,8 @@ def test_scp_of_old_runs_nothing_of_the_home_either(
     (tmp_path / "data").write_bytes(data)
     scp = ["scp", "-O", *options, *sabotaged.options, "-P", str(sabotaged.port)]
 
-    subprocess.run([*scp, tmp_path / "data", f"{sabotaged.target}:by old scp"], check=True, timeout=60)
-    subprocess.run([*scp, f"{sabotaged.target}:by old scp", tmp_path / "back"], check=True, timeout=60)
+    subprocess.run([*scp, tmp_path / "data", f"{sabotaged.target}:by-old-scp"], check=True, timeout=60)
+    subprocess.run([*scp, f"{sabotaged.target}:by-old-scp", tmp_path / "back"], check=True, timeout=60)
 
     assert (tmp_path / "back").read_bytes() == data
     left = sftp(sabotaged, "ls -1").split()
