@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import math
+import time
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +38,8 @@ _log = structlog.stdlib.get_logger(__name__)
 _numbers = itertools.count(1)
 
 _Result = TypeVar("_Result")
+_ACCOUNT_FRESH_S = 1.0
+
 _NOTHING = ForwardingSettings(local=False, remote=False, streamlocal=False, agent=False)
 """What a rescue connection may forward: it is one to the front door, which forwards nothing to itself."""
 
@@ -74,6 +78,9 @@ class Connection(asyncssh.SSHServer):
         self._arrival: asyncio.Task[Arrival | None]
         self._sessions: set[ClientSession | RescueSession] = set()
         self._target: Target | None = None
+        self._account: Account | None = None
+        self._looked_up_at = -math.inf
+        self._looking_up = asyncio.Lock()
         self.peer = "?"
         """Address of the client."""
 
@@ -138,13 +145,17 @@ class Connection(asyncssh.SSHServer):
         self._connection.close()
 
     async def account(self) -> Account:
-        """The account that logged in, as it is now: it may have been locked since.
+        """The account that logged in, as it was a second ago at most: it may have been locked since.
 
         Raises:
             NotFoundError: it may no longer log in.
             StoreUnavailableError: nobody can tell.
         """
-        account = await self._accounts.active(self.account_name)
+        async with self._looking_up:  # a login asks three times at once
+            if time.monotonic() - self._looked_up_at > _ACCOUNT_FRESH_S:
+                self._account = await self._accounts.active(self.account_name)
+                self._looked_up_at = time.monotonic()
+            account = self._account
         if account is None:
             raise NotFoundError("this account may no longer log in; ask your administrator")
         return account
@@ -220,9 +231,9 @@ class Connection(asyncssh.SSHServer):
         self._policy = _NOTHING if self._is_rescue else forwarding_settings(self.settings, name)
         self._forwarding = Forwarding(self, self._policy)
         self.log.info("login", account=name, rescue=self._is_rescue, method=self._auth.method)
-        self._arrival = self.start(self._arrive())
         if not self._is_rescue:
             self.start(self._open_link_ahead())
+        self._arrival = self.start(self._arrive())
 
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
         if self._auth.exhausted:

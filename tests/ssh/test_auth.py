@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 import pytest_asyncio
 import structlog
 
+from rootblood.domain.keys import parse_public_key
 from rootblood.services.accounts import Accounts
 from rootblood.services.passwords import Passwords
 from rootblood.settings import PasswordSettings, Settings
@@ -79,3 +81,17 @@ async def test_unknown_keys_may_be_offered_for_a_while(authentication: Authentic
 
     assert not await authentication.key("alice", b"no key")
     assert authentication.exhausted
+
+
+async def test_a_key_that_would_do_is_looked_up_once(
+    accounts: Accounts, authentication: Authentication
+) -> None:
+    """Clients ask first whether a key would do, and then sign with it."""
+    key = parse_public_key(asyncssh.generate_private_key("ssh-ed25519").export_public_key("openssh").decode())
+    await accounts.add_key("alice", key)
+    assert await authentication.key("alice", key.blob)
+    await accounts.delete_key("alice", key.fingerprint)
+
+    assert await authentication.key("alice", key.blob)
+    assert not await authentication.key("bob", key.blob)
+    assert authentication.method == "publickey"
