@@ -21,6 +21,7 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.visits import Arrival, News, Visits
 from rootblood.settings import ForwardingSettings, SSHSettings
+from rootblood.ssh.acknowledgement import PromptAcknowledgement
 from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.environment import ClientEnvironment
@@ -70,6 +71,7 @@ class Connection(asyncssh.SSHServer):
         self.log = _log.bind(connection_id=next(_numbers))
         self._connection: asyncssh.SSHServerConnection
         self._auth: Authentication
+        self._acknowledgement: PromptAcknowledgement
         self._rekey_timer: RekeyTimer
         self._tasks = asyncio.TaskGroup()
         self._policy: ForwardingSettings
@@ -91,6 +93,7 @@ class Connection(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         ignore_wrong_guesses(conn)
+        self._acknowledgement = PromptAcknowledgement(conn)
         self._rekey_timer = RekeyTimer(conn, self.settings.rekey_timeout_s)
         self.peer = str(conn.get_extra_info("peername", ("?",))[0])
         self.log = self.log.bind(peer=self.peer)
@@ -244,6 +247,7 @@ class Connection(asyncssh.SSHServer):
 
     @override
     def session_requested(self) -> tuple[SessionChannel, ClientSession | RescueSession]:
+        self._acknowledgement.stop()
         if len(self._sessions) >= self.settings.max_sessions:
             self.log.warning("session_refused", cause="too many sessions")
             raise asyncssh.ChannelOpenError(
@@ -260,6 +264,7 @@ class Connection(asyncssh.SSHServer):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Any:  # an awaitable session, which asyncssh takes but does not declare
         del orig_host, orig_port
+        self._acknowledgement.stop()
         return self._forwarding.dial(dest_host, dest_port)
 
     @override
