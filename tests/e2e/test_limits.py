@@ -1,5 +1,6 @@
 """What one connection may have open, counted down as well as up; and storms that are calmed."""
 
+import asyncio
 import re
 
 import asyncssh
@@ -41,14 +42,16 @@ async def test_forwarded_streams_are_counted_up_and_down(own_installation: Insta
             await connection.run("setsid python3 -m http.server 8000 --bind 127.0.0.1 >/dev/null 2>&1 &")
             await connection.run("until curl -s localhost:8000 >/dev/null; do sleep 0.1; done", check=True)
             for _ in range(3):
-                streams = [await connection.open_connection("localhost", 8000) for _ in range(2)]
+                streams = await asyncio.gather(
+                    *(connection.open_connection("localhost", 8000) for _ in range(2))
+                )
                 with pytest.raises(asyncssh.ChannelOpenError, match="too many forwarded"):
                     await connection.open_connection("localhost", 8000)
                 for reader, writer in streams:
                     writer.write(b"GET / HTTP/1.0\r\n\r\n")
                     assert (await reader.read()).startswith(b"HTTP/1.0 200")
-                    writer.close()
-                    await writer.wait_closed()
+                for _, writer in streams:
+                    writer.close()  # and the next two are asked for in the same breath
 
 
 async def test_a_storm_of_resizes_is_coalesced_and_the_last_wins(alice: Client, server: Server) -> None:
