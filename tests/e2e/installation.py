@@ -243,6 +243,21 @@ class Client:
         assert (done.returncode, done.stderr) == (0, b"")
         return done.stdout.decode()
 
+    def sftp(self, *lines: str) -> str:
+        """Run lines of an sftp batch that must succeed; what it printed, without its echo of them."""
+        done = subprocess.run(
+            ["sftp", "-q", "-b", "-", *self.options, "-P", str(self.port), self.target],
+            input="\n".join(lines),
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_TIMEOUT_S,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return "".join(
+            line for line in done.stdout.splitlines(keepends=True) if not line.startswith("sftp> ")
+        )
+
     @contextmanager
     def open(self, *command: str | bytes, options: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
         """A client that stays open for the length of a block."""
