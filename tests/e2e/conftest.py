@@ -3,9 +3,10 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from tests.e2e.clients import Login
@@ -80,6 +81,20 @@ def login_of(
         host_key=" ".join(host_key.split()[:2]),
         password=password or "not this one",
         key=key,
+    )
+
+
+async def connect(client: Client, kex_algs: Sequence[str] = ()) -> asyncssh.SSHClientConnection:
+    """The same client by asyncssh, where a test drives a connection from within."""
+    return await asyncssh.connect(
+        "127.0.0.1",
+        client.port,
+        username=client.name,
+        client_keys=[str(client.key)],
+        known_hosts=None,
+        agent_path=None,
+        config=None,
+        kex_algs=kex_algs,
     )
 
 

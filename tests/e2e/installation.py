@@ -179,6 +179,15 @@ def docker_api() -> Iterator[docker.APIClient]:
         api.close()
 
 
+def ask(shell: subprocess.Popen[bytes], line: bytes) -> bytes:
+    """Say a line to what runs there, and return the line it answers."""
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    shell.stdin.write(line)
+    shell.stdin.flush()
+    return shell.stdout.readline()
+
+
 @dataclass
 class Client:
     """OpenSSH's clients, as one user with one key, with no configuration of the machine's."""

@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from rootblood.settings import SSHSettings
-from tests.e2e.conftest import client_of
+from tests.e2e.conftest import client_of, connect
 from tests.e2e.installation import Client, Installation
 
 RESIZES = 20_000  # as fast as a client can: on a small machine in 1.4 s
@@ -21,18 +21,6 @@ while signal.sigwait({signal.SIGWINCH}):
     seen += 1
     print(seen, *os.get_terminal_size(), flush=True)
 """
-
-
-async def connect(client: Client) -> asyncssh.SSHClientConnection:
-    return await asyncssh.connect(
-        "127.0.0.1",
-        client.port,
-        username=client.name,
-        client_keys=[str(client.key)],
-        known_hosts=None,
-        agent_path=None,
-        config=None,
-    )
 
 
 async def test_sessions_are_counted_up_and_down(own_installation: Installation) -> None:

@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 import asyncssh
 from typing_extensions import override
 
-from tests.e2e.installation import Client, free_port
+from tests.e2e.conftest import connect
+from tests.e2e.installation import Client, ask, free_port
 
 AT_ONCE = 8
 MEGABYTE = 1_000_000
@@ -78,27 +79,6 @@ def start(shell: "subprocess.Popen[bytes]") -> tuple[int, int]:
     assert port is not None
     assert pid is not None
     return int(port[1]), int(pid[1])
-
-
-def ask(shell: "subprocess.Popen[bytes]", line: bytes) -> bytes:
-    """Say a line to what runs there, and return the line it answers."""
-    assert shell.stdin is not None
-    assert shell.stdout is not None
-    shell.stdin.write(line)
-    shell.stdin.flush()
-    return shell.stdout.readline()
-
-
-async def connect(client: Client) -> asyncssh.SSHClientConnection:
-    return await asyncssh.connect(
-        "127.0.0.1",
-        client.port,
-        username=client.name,
-        client_keys=[str(client.key)],
-        known_hosts=None,
-        agent_path=None,
-        config=None,
-    )
 
 
 def test_a_server_is_put_there_found_and_found_again(alice: Client) -> None:
