@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.e2e.clients import Login
+from tests.e2e.clients.base import Login
 from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
 
 ALICE_PASSWORD = "correct horse battery staple"
@@ -71,7 +71,7 @@ def client_of(installation: Installation, server: Server, name: str) -> Client:
 def login_of(
     installation: Installation, server: Server, name: str, home: Path, *, password: str | None = None
 ) -> Login:
-    """What the clients of `clients.py` need to log in as `name`: with the password, or else with its key."""
+    """What the clients of `clients/` need to log in as `name`: with the password, or else with its key."""
     host_key = (installation.directory / "keys" / "ssh_host_ed25519_key.pub").read_text()
     key = None if password else Path(shutil.copy(installation.directory / f"{name}_key", home / "key"))
     return Login(

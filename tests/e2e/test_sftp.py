@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import Paramiko
+from tests.e2e.clients.paramiko import Paramiko
 from tests.e2e.conftest import client_of, login_of
 from tests.e2e.installation import Client, Installation, Server
 
