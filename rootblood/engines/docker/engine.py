@@ -8,6 +8,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -43,7 +44,7 @@ from rootblood.engines.docker.container import (
     environment_arguments,
     install_arguments,
 )
-from rootblood.engines.docker.direct import Execution, SocketDirectories, connecting
+from rootblood.engines.docker.direct import Execution, Listener, SocketDirectories, connecting
 from rootblood.engines.docker.exits import engine_started_at, restart_reason
 from rootblood.engines.docker.reading import (
     STATES,
@@ -66,6 +67,7 @@ from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettin
 _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
+_NO_SUCH_SOURCE = "bind source path does not exist"
 _NOT_RUNNING = (404, _CONFLICT)
 """What an exec is answered in a container that is gone, stopped or paused."""
 
@@ -290,11 +292,16 @@ class DockerEngine:
             return Execution(*take_socket(api.exec_start(execution["Id"], socket=True)), on_stderr)
 
         def start(api: docker.APIClient) -> tuple[Execution, socket.socket | None]:
-            if self._directories is None:
+            listener = self._listen(environment.userhash)
+            if listener is None:
                 return run(api, argv), None
-            with self._directories.listen(environment.userhash) as listener:
+            with closing(listener):
                 execution = run(api, connecting(listener.name, argv))
-                return execution, listener.accept(execution, api.timeout)
+                try:
+                    return execution, listener.accept(execution, api.timeout)
+                except TimeoutError as error:
+                    execution.socket.close()
+                    raise EnvironmentFailedError("your environment does not answer; try again") from error
 
         execution, connected = await self._docker.call(start)
         inner = protocol_factory()
@@ -379,9 +386,12 @@ class DockerEngine:
         try:
             return str(api.create_container(**self._arguments(api, identity))["Id"])
         except APIError as error:
-            if error.status_code != _CONFLICT:
+            if error.status_code == _CONFLICT:
+                return None
+            if self._directories is None or _NO_SUCH_SOURCE not in str(error.explanation):
                 raise
-        return None
+            self._give_up_sockets(error)  # Docker sees other files than this server does
+        return self._create(api, identity)
 
     def _start(self, api: docker.APIClient, container_id: str) -> bool:
         """Start this very container; False when that has to begin anew, as it is being or was removed."""
@@ -429,5 +439,26 @@ class DockerEngine:
             instance=self._instance,
             settings=self._environment,
             limits=self._limits,
-            sockets=self._directories.of(identity.userhash) if self._directories is not None else None,
+            sockets=self._socket_directory(identity.userhash),
         )
+
+    def _socket_directory(self, userhash: str) -> Path | None:
+        """Where the account's sockets are, if it can have any."""
+        try:
+            return None if self._directories is None else self._directories.of(userhash)
+        except OSError as error:
+            self._give_up_sockets(error)
+            return None
+
+    def _listen(self, userhash: str) -> Listener | None:
+        """Listen for a direct stream from the account's container, if it can have any."""
+        try:
+            return None if self._directories is None else self._directories.listen(userhash)
+        except OSError as error:
+            self._give_up_sockets(error)
+            return None
+
+    def _give_up_sockets(self, cause: Exception) -> None:
+        """Leave all streams to Docker from now on."""
+        _log.warning("direct_streams_given_up", cause=str(cause))
+        self._directories = None
