@@ -25,7 +25,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from rootblood.engines.docker.stream import DelegatingProtocol, DemultiplexingProtocol, attach
+from rootblood.engines.docker.frames import DelegatingProtocol, DemultiplexingProtocol, attach
 
 SOCKET_DIRECTORY = "/usr/lib/rootblood/sockets"
 """Where a container has its account's sockets; Docker makes the mount point."""

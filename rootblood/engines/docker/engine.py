@@ -6,9 +6,7 @@ many tasks and servers at one container an account: whoever loses the race finds
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -44,8 +42,8 @@ from rootblood.engines.docker.container import (
     environment_arguments,
     install_arguments,
 )
-from rootblood.engines.docker.direct import Execution, Listener, SocketDirectories, connecting
 from rootblood.engines.docker.exits import engine_started_at, restart_reason
+from rootblood.engines.docker.frames import take_socket
 from rootblood.engines.docker.reading import (
     STATES,
     Sample,
@@ -55,7 +53,7 @@ from rootblood.engines.docker.reading import (
     sample_of,
     usage_between,
 )
-from rootblood.engines.docker.stream import StderrLog, take_socket
+from rootblood.engines.docker.streams import Streams
 from rootblood.errors import (
     ConfigurationError,
     EnvironmentBrokenError,
@@ -68,9 +66,6 @@ _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
 _NO_SUCH_SOURCE = "bind source path does not exist"
-_NOT_RUNNING = (404, _CONFLICT)
-"""What an exec is answered in a container that is gone, stopped or paused."""
-
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
 
@@ -88,8 +83,8 @@ class DockerEngine:
         engine: where Docker is, and the instance label that keeps installations apart.
         environment: image and hardening of every environment.
         limits: what one environment may use.
-        socket_directory: where streams into environments may be sockets of this machine, see
-            `rootblood.engines.docker.direct`; None leaves them all to Docker.
+        socket_directory: where streams into environments may be sockets of this machine; None leaves them all
+            to Docker.
     """
 
     def __init__(
@@ -99,11 +94,11 @@ class DockerEngine:
         limits: LimitsSettings,
         socket_directory: Path | None = None,
     ) -> None:
-        self._directories = SocketDirectories(socket_directory) if socket_directory is not None else None
         self._instance = engine.instance
         self._environment = environment
         self._limits = limits
         self._docker = DockerClient(engine)
+        self._streams = Streams(self._docker, socket_directory)
 
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
@@ -278,34 +273,8 @@ class DockerEngine:
         argv: Sequence[str],
         protocol_factory: Callable[[], StreamProtocol],
     ) -> tuple[asyncio.Transport, StreamProtocol]:
-        """Run `argv` by a container exec and adopt its socket."""
-        on_stderr = StderrLog(_log.bind(userhash=environment.userhash))
-
-        def run(api: docker.APIClient, argv: Sequence[str]) -> Execution:
-            try:
-                execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
-            except APIError as error:
-                if error.status_code not in _NOT_RUNNING:
-                    raise
-                _log.warning("environment_not_running", userhash=environment.userhash, cause=str(error))
-                raise EnvironmentBrokenError("your environment has just stopped; try again") from error
-            return Execution(*take_socket(api.exec_start(execution["Id"], socket=True)), on_stderr)
-
-        def start(api: docker.APIClient) -> tuple[Execution, socket.socket | None]:
-            listener = self._listen(environment.userhash)
-            if listener is None:
-                return run(api, argv), None
-            with closing(listener):
-                execution = run(api, connecting(listener.name, argv))
-                try:
-                    return execution, listener.accept(execution, api.timeout)
-                except TimeoutError as error:
-                    execution.socket.close()
-                    raise EnvironmentFailedError("your environment does not answer; try again") from error
-
-        execution, connected = await self._docker.call(start)
-        inner = protocol_factory()
-        return await execution.connect(inner, connected), inner
+        """Run `argv` by a container exec."""
+        return await self._streams.open(environment, argv, protocol_factory)
 
     async def close(self) -> None:
         """End the thread pool."""
@@ -388,9 +357,9 @@ class DockerEngine:
         except APIError as error:
             if error.status_code == _CONFLICT:
                 return None
-            if self._directories is None or _NO_SUCH_SOURCE not in str(error.explanation):
+            if not self._streams.are_direct or _NO_SUCH_SOURCE not in str(error.explanation):
                 raise
-            self._give_up_sockets(error)  # Docker sees other files than this server does
+            self._streams.give_up_sockets(error)  # Docker sees other files than this server does
         return self._create(api, identity)
 
     def _start(self, api: docker.APIClient, container_id: str) -> bool:
@@ -439,26 +408,5 @@ class DockerEngine:
             instance=self._instance,
             settings=self._environment,
             limits=self._limits,
-            sockets=self._socket_directory(identity.userhash),
+            sockets=self._streams.directory(identity.userhash),
         )
-
-    def _socket_directory(self, userhash: str) -> Path | None:
-        """Where the account's sockets are, if it can have any."""
-        try:
-            return None if self._directories is None else self._directories.of(userhash)
-        except OSError as error:
-            self._give_up_sockets(error)
-            return None
-
-    def _listen(self, userhash: str) -> Listener | None:
-        """Listen for a direct stream from the account's container, if it can have any."""
-        try:
-            return None if self._directories is None else self._directories.listen(userhash)
-        except OSError as error:
-            self._give_up_sockets(error)
-            return None
-
-    def _give_up_sockets(self, cause: Exception) -> None:
-        """Leave all streams to Docker from now on."""
-        _log.warning("direct_streams_given_up", cause=str(cause))
-        self._directories = None
