@@ -25,6 +25,7 @@ from rootblood.errors import (
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
@@ -33,6 +34,7 @@ from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
@@ -53,6 +55,7 @@ class Core:
     accounts: Accounts
     environments: Environments
     visits: Visits
+    logins: Logins
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -88,6 +91,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 accounts=Accounts(store, passwords),
                 environments=environments,
                 visits=visits,
+                logins=Logins(SqlLoginStore(database), settings.web),
             )
         finally:
             await environments.close()

@@ -6,10 +6,13 @@ Sources, the later winning: the defaults below, `rootblood.toml` (or the file th
 """
 
 import os
+import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -125,7 +128,48 @@ class WebSettings(_Group):
     """0 lets the system choose, and the ready line tells which."""
 
     public_url: str | None = None
-    """What browsers type, where a proxy stands in front; None means the listening address."""
+    """What browsers type, where a proxy stands in front; None means the listening address. With a path, such
+    as https://example.org/box, everything is below that path, whether or not the proxy takes it off."""
+
+    tls_cert_file: Path | None = None
+    """Certificate and its chain, PEM; None leaves TLS to a proxy, or to loopback. Read at the start."""
+
+    tls_key_file: Path | None = None
+    """Private key of the certificate, PEM, without passphrase; readable by its owner alone."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody else's are."""
+
+    session_idle_s: Seconds = 12 * 3600.0
+    """A login session that nobody uses ends after this: half a day."""
+
+    session_max_s: Seconds = 7 * 24 * 3600.0
+    """A login session ends after this in any case: a week."""
+
+    keepalive_s: Seconds = 30.0
+    """How long a connection may be without a complete request: idle, or slow to send the headers of one."""
+
+    body_timeout_s: Seconds = 20.0
+    """From the headers of a request to the end of its body."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_a_plain_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        plain = not (parts.query or parts.fragment or parts.username or parts.password)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+            raise ValueError("web.public_url looks like https://example.org or https://example.org/path")
+        if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) is None:
+            raise ValueError("the path of web.public_url is letters, digits, and ._~- between slashes")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _certificate_and_key_belong_together(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("web.tls_cert_file and web.tls_key_file are given together or not at all")
+        return self
 
 
 class EngineSettings(_Group):

@@ -6,11 +6,13 @@ that changes an account raises `NotFoundError` when there is none of that userha
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.keys import AccountKey, PublicKey
+from rootblood.domain.logins import LoginSession
 
 
 class AccountStore(Protocol):
@@ -30,13 +32,13 @@ class AccountStore(Protocol):
         """The account of that name, unless it is deleted."""
 
     async def set_state(self, userhash: str, state: AccountState) -> None:
-        """Lock or unlock."""
+        """Lock or unlock; either way the account's login sessions are gone."""
 
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: keys, visits and password hash are gone, name and UID stay taken."""
+        """Leave a tombstone: all but the name and the UID, which stay taken, is gone."""
 
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
-        """Replace the password hash; None means that no password is accepted."""
+        """Replace the password hash; None means that no password is accepted. Ends all login sessions."""
 
     async def refresh_password_hash(self, userhash: str, *, old: str, new: str) -> bool:
         """Replace `old` by `new`, a hash of the same password; False when `old` is there no longer."""
@@ -58,6 +60,39 @@ class AccountStore(Protocol):
 
     async def list(self, *, include_deleted: bool = False) -> list[Account]:
         """All accounts, by name."""
+
+
+class LoginStore(Protocol):
+    """Login sessions, found by the hash of their token.
+
+    `AccountStore` ends them in the very transaction that locks, unlocks or deletes an account, or changes its
+    password.
+    """
+
+    async def add(self, account: Account, login: LoginSession, token_hash: bytes) -> None:
+        """Add a login session of an account that has just shown who it is.
+
+        Raises:
+            NotFoundError: the account may not log in any more, or has another password than `account` says.
+        """
+
+    async def find(self, token_hash: bytes) -> tuple[Account, LoginSession] | None:
+        """The login session of that token, and its account, if that may log in."""
+
+    async def touch(self, login_id: str, at: datetime) -> None:
+        """Note that a login session was used; nothing happens where there is none any more."""
+
+    async def list(self, userhash: str) -> Sequence[LoginSession]:
+        """The account's login sessions, expired ones too, those used last first."""
+
+    async def delete(self, userhash: str, login_id: str) -> bool:
+        """End one login session of the account; False when it has none of that id."""
+
+    async def delete_all(self, userhash: str) -> int:
+        """End all login sessions of the account; returns how many."""
+
+    async def delete_expired(self, *, created_before: datetime, used_before: datetime) -> None:
+        """Forget the login sessions, of whatever account, that are older or were used last before that."""
 
 
 class VisitStore(Protocol):

@@ -112,3 +112,17 @@ class VisitRow(Base):
     login_address: Mapped[str | None] = mapped_column(Text)
     stop_reason: Mapped[str | None] = mapped_column(String(16))
     restart_reason: Mapped[str | None] = mapped_column(String(16))
+
+
+class LoginSessionRow(Base):
+    """A browser that is logged in to an account."""
+
+    __tablename__ = "login_sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    address: Mapped[str] = mapped_column(Text)
+    user_agent: Mapped[str] = mapped_column(Text)
