@@ -27,6 +27,7 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
+from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
@@ -38,6 +39,7 @@ from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
+from rootblood.web.tls import read_tls
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -138,6 +140,8 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
     """
     host_key = read_host_key(settings.keys_dir)
     texts = read_texts(settings.ssh)
+    tls = read_tls(settings.web)
+    penalties = Penalties(settings.penalties)  # of both doors together
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -153,11 +157,20 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             accounts=core.accounts,
             environments=core.environments,
             visits=core.visits,
+            penalties=penalties,
             host_key=host_key,
             texts=texts,
             settings=settings.ssh,
         )
-        web = WebDoor(settings.web)
+        web = WebDoor(
+            accounts=core.accounts,
+            environments=core.environments,
+            logins=core.logins,
+            penalties=penalties,
+            visits=core.visits,
+            tls=tls,
+            settings=settings.web,
+        )
         ssh_ready: asyncio.Future[int] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
         try:

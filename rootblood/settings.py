@@ -273,6 +273,33 @@ class PasswordSettings(_Group):
     """Hashes waiting for their turn; one more is refused at once."""
 
 
+class PenaltySettings(_Group):
+    """What wrong passwords cost the address they come from, at both doors together."""
+
+    free_failures: Annotated[int, Field(ge=0)] = 10
+    """So many cost nothing."""
+
+    first_s: Seconds = 5.0
+    """For how long no password from there is looked at after one more; each further one doubles it."""
+
+    max_s: Seconds = 600.0
+    """No penalty is longer."""
+
+    forget_s: Seconds = 3600.0
+    """After so long without a wrong password, what was before is forgotten."""
+
+    max_sources: Annotated[int, Field(ge=1)] = 65536
+    """Sources remembered at one time, about 300 bytes each."""
+
+    max_waiting: Annotated[int, Field(ge=0)] = 64
+    """Logins of one source at the HTTP door that wait while another one of it is checked; one more is refused
+    at once."""
+
+    exempt: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    """Networks that are never penalised. Loopback is this machine, or a proxy all of whose clients would pay
+    for one."""
+
+
 class AccountSettings(_Group):
     """Numbers given to accounts."""
 
@@ -316,6 +343,7 @@ class Settings(BaseSettings):
     limits: LimitsSettings = LimitsSettings()
     link: LinkSettings = LinkSettings()
     passwords: PasswordSettings = PasswordSettings()
+    penalties: PenaltySettings = PenaltySettings()
     accounts: AccountSettings = AccountSettings()
     log: LogSettings = LogSettings()
 
