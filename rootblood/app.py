@@ -28,6 +28,7 @@ from rootblood.services.environments import Environments
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
+from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
@@ -37,6 +38,7 @@ from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
 from rootblood.web.tls import read_tls
@@ -58,6 +60,7 @@ class Core:
     environments: Environments
     visits: Visits
     logins: Logins
+    tokens: Tokens
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -94,6 +97,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 environments=environments,
                 visits=visits,
                 logins=Logins(SqlLoginStore(database), settings.web),
+                tokens=Tokens(SqlTokenStore(database)),
             )
         finally:
             await environments.close()
@@ -166,6 +170,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             accounts=core.accounts,
             environments=core.environments,
             logins=core.logins,
+            tokens=core.tokens,
             penalties=penalties,
             visits=core.visits,
             tls=tls,

@@ -13,6 +13,7 @@ from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.keys import AccountKey, PublicKey
 from rootblood.domain.logins import LoginSession
+from rootblood.domain.tokens import ApiToken
 
 
 class AccountStore(Protocol):
@@ -93,6 +94,27 @@ class LoginStore(Protocol):
 
     async def delete_expired(self, *, created_before: datetime, used_before: datetime) -> None:
         """Forget the login sessions, of whatever account, that are older or were used last before that."""
+
+
+class TokenStore(Protocol):
+    """API tokens, found by the hash of their secret. `AccountStore.delete` deletes them too."""
+
+    async def add(self, userhash: str, token: ApiToken, token_hash: bytes, *, at_most: int) -> None:
+        """Add a token, and forget those of the account that have expired.
+
+        Raises:
+            NotFoundError: the account may not log in.
+            LimitReachedError: it has `at_most` already.
+        """
+
+    async def find(self, token_hash: bytes) -> tuple[Account, ApiToken] | None:
+        """The token of that hash, expired or not, and its account, if that may log in."""
+
+    async def list(self, userhash: str, *, valid_at: datetime) -> Sequence[ApiToken]:
+        """The account's tokens that expire after that, the newest first."""
+
+    async def delete(self, userhash: str, token_id: str) -> bool:
+        """Delete one token of the account; False when it has none of that id."""
 
 
 class VisitStore(Protocol):

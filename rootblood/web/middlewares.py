@@ -41,6 +41,11 @@ _HEADERS = {
 _KEPT_HEADERS = frozenset({"Allow", "WWW-Authenticate"})
 """Of the errors that aiohttp and handlers raise."""
 
+_MESSAGES: dict[int, str] = {
+    HTTPStatus.NOT_FOUND: "there is nothing at this address",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this address is for something else",
+}
+
 Refusal = Callable[[web.Request, HTTPStatus, str], web.Response]
 """Makes the response that tells of a failure, in the language of whoever asked: a page, or problem+json."""
 
@@ -62,7 +67,9 @@ def tell_failures(refusal: Refusal) -> Middleware:
         except web.HTTPException as error:
             if error.status < HTTPStatus.BAD_REQUEST:
                 raise
-            response = refusal(request, HTTPStatus(error.status), error.text or error.reason)
+            # The router's own say nothing but their status.
+            text = _MESSAGES.get(error.status) if error.text == f"{error.status}: {error.reason}" else None
+            response = refusal(request, HTTPStatus(error.status), text or error.text or error.reason)
             for name in _KEPT_HEADERS & error.headers.keys():
                 response.headers[name] = error.headers[name]
             if error.keep_alive is False:  # None: as the client likes

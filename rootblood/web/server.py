@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -11,8 +12,13 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.logins import Logins
 from rootblood.services.penalties import Penalties
+from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
+from rootblood.web.api import PREFIX
+from rootblood.web.api.auth import ApiAuthentication
+from rootblood.web.api.operations import Api
+from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
 from rootblood.web.clients import Clients
@@ -27,6 +33,8 @@ from rootblood.web.middlewares import (
 from rootblood.web.pages import Pages
 from rootblood.web.pages.dashboard import Dashboard
 from rootblood.web.pages.login import LoginPages
+from rootblood.web.pages.members import Members
+from rootblood.web.pages.tokens import TokenPages
 
 _SHUTDOWN_TIMEOUT_S = 5.0
 _HANDSHAKE_TIMEOUT_S = 10.0  # asyncio's own default is a minute
@@ -67,6 +75,7 @@ class WebDoor:
         accounts: who may come in.
         environments: where they go.
         logins: who has come in.
+        tokens: what programs show in place of a login.
         penalties: from where too many wrong passwords came.
         visits: remember the last login.
         tls: of the door itself; None where it has none.
@@ -79,6 +88,7 @@ class WebDoor:
         accounts: Accounts,
         environments: Environments,
         logins: Logins,
+        tokens: Tokens,
         penalties: Penalties,
         visits: Visits,
         tls: ssl.SSLContext | None,
@@ -91,8 +101,10 @@ class WebDoor:
             accounts=accounts, logins=logins, penalties=penalties, visits=visits, clients=self._clients
         )
         self._health = Health(accounts, environments)
+        self._accounts = accounts
         self._environments = environments
         self._logins = logins
+        self._tokens = tokens
 
     async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
         """Accept requests until `stop`.
@@ -127,20 +139,36 @@ class WebDoor:
         base = urlsplit(self._settings.public_url or "").path
         assets = Assets()
         pages = Pages(assets, base)
+        members = Members(self._doorkeeper, pages)
         routes = [
             *self._health.routes(),
             *assets.routes(),
             *LoginPages(self._doorkeeper, pages).routes(),
             *Dashboard(
-                doorkeeper=self._doorkeeper, environments=self._environments, logins=self._logins, pages=pages
+                members=members, environments=self._environments, logins=self._logins, pages=pages
+            ).routes(),
+            *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
+            *Api(
+                accounts=self._accounts,
+                environments=self._environments,
+                logins=self._logins,
+                tokens=self._tokens,
+                authentication=ApiAuthentication(self._doorkeeper, self._tokens),
+                base=base,
             ).routes(),
         ]
         # A proxy may take the path of the site off or leave it.
         bases = {"", base}
+        api_paths = tuple(prefix + PREFIX for prefix in bases)
+
+        def refusal(request: web.Request, status: HTTPStatus, text: str) -> web.Response:
+            tell = problem if request.path.startswith(api_paths) else pages.refusal
+            return tell(request, status, text)
+
         open_paths = {"/healthz", "/readyz", *(prefix + path for prefix in bases for path in assets.paths)}
         application = web.Application(
             middlewares=[
-                tell_failures(pages.refusal),
+                tell_failures(refusal),
                 require_confidence(self._clients, open_paths=frozenset(open_paths)),
                 read_bodies(self._settings.body_timeout_s),
             ],

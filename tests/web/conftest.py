@@ -20,12 +20,14 @@ from rootblood.services.environments import Environments
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
+from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import upgrade
+from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
 from rootblood.web.tls import read_tls
@@ -121,6 +123,7 @@ class House:
     accounts: Accounts
     environments: Environments
     logins: Logins
+    tokens: Tokens
     visits: Visits
     login_store: SqlLoginStore
 
@@ -130,6 +133,7 @@ class House:
             accounts=self.accounts,
             environments=self.environments,
             logins=self.logins,
+            tokens=self.tokens,
             penalties=Penalties(penalties or PenaltySettings()),
             visits=self.visits,
             tls=read_tls(settings),
@@ -186,6 +190,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         accounts=Accounts(store, passwords),
         environments=environments,
         logins=Logins(login_store, settings.web),
+        tokens=Tokens(SqlTokenStore(database)),
         visits=visits,
         login_store=login_store,
     )

@@ -74,6 +74,10 @@ async def test_every_response_has_the_headers(browser: Browser, method: str, pat
     assert ("same-origin" if is_page else "no-referrer") == answer.headers["Referrer-Policy"]
 
 
+async def test_a_page_that_is_not_there_says_so(browser: Browser) -> None:
+    assert "there is nothing at this address" in (await browser.get("/no-such-page")).text
+
+
 async def test_a_method_that_is_none_says_which_are(browser: Browser) -> None:
     assert "GET,HEAD,POST" == (await browser.request("PUT", "/login")).headers["Allow"]
 

@@ -126,3 +126,19 @@ class LoginSessionRow(Base):
     last_used_at: Mapped[datetime]
     address: Mapped[str] = mapped_column(Text)
     user_agent: Mapped[str] = mapped_column(Text)
+
+
+class TokenRow(Base):
+    """An API token of an account."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    scopes: Mapped[str] = mapped_column(Text)
+    """Separated by spaces."""
+
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]

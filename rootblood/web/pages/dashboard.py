@@ -1,6 +1,6 @@
 """The start page of who is logged in: their environment, and where they are logged in."""
 
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -10,45 +10,41 @@ from rootblood.domain.environments import StopReason
 from rootblood.errors import NotFoundError, RootBloodError
 from rootblood.services.environments import RESTART_GRACE_S, Environments
 from rootblood.services.logins import Logins
-from rootblood.web.auth import Doorkeeper, Visitor
+from rootblood.web.auth import Visitor
 from rootblood.web.failures import explanation
-from rootblood.web.forms import read_form
 from rootblood.web.pages import Pages
+from rootblood.web.pages.members import Fields, Members
 
 
 class Dashboard:
     """The start page and its buttons.
 
     Args:
-        doorkeeper: knows who is there.
+        members: make the handlers.
         environments: what the buttons act on.
         logins: likewise.
         pages: renders it.
     """
 
-    def __init__(
-        self, *, doorkeeper: Doorkeeper, environments: Environments, logins: Logins, pages: Pages
-    ) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(self, *, members: Members, environments: Environments, logins: Logins, pages: Pages) -> None:
+        self._members = members
         self._environments = environments
         self._logins = logins
         self._pages = pages
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
+        acting = self._members.acting
         return [
-            web.get("/", self._show),
-            web.post("/environment/start", self._acting(self._start)),
-            web.post("/environment/stop", self._acting(self._stop)),
-            web.post("/environment/restart", self._acting(self._restart)),
-            web.post("/login-sessions/end", self._acting(self._end_all)),
-            web.post("/login-sessions/{id}/end", self._acting(self._end)),
+            web.get("/", self._members.showing(self._show)),
+            web.post("/environment/start", acting(self._start)),
+            web.post("/environment/stop", acting(self._stop)),
+            web.post("/environment/restart", acting(self._restart)),
+            web.post("/login-sessions/end", acting(self._end_all)),
+            web.post("/login-sessions/{id}/end", acting(self._end)),
         ]
 
-    async def _show(self, request: web.Request) -> web.Response:
-        visitor = await self._doorkeeper.visitor(request)
-        if visitor is None:
-            return self._pages.redirect("/login")
+    async def _show(self, _request: web.Request, visitor: Visitor) -> web.Response:
         return self._pages.render(
             "dashboard.html",
             account=visitor.account,
@@ -67,36 +63,23 @@ class Dashboard:
         state = details.environment.state.value if details is not None else "not made yet"
         return {"details": details, "usage": usage, "state": state, "trouble": ""}
 
-    def _acting(
-        self, act: Callable[[web.Request, Visitor], Awaitable[None]]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """A handler that does what a button says and shows the page again."""
-
-        async def handle(request: web.Request) -> web.Response:
-            visitor = await self._doorkeeper.visitor(request)
-            if visitor is None:
-                # Nothing was done. Without this a login session that expired would be a dead end.
-                return self._pages.redirect("/login")
-            await read_form(request, self._doorkeeper.clients.of(request), visitor.token)
-            await act(request, visitor)
-            return self._pages.redirect("/")
-
-        return handle
-
-    async def _start(self, _request: web.Request, visitor: Visitor) -> None:
+    async def _start(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
         await self._environments.start(visitor.account)
+        return self._pages.redirect("/")
 
-    async def _stop(self, _request: web.Request, visitor: Visitor) -> None:
+    async def _stop(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
         await self._environments.stop(visitor.account, StopReason.OWNER, grace_s=RESTART_GRACE_S)
+        return self._pages.redirect("/")
 
-    async def _restart(self, _request: web.Request, visitor: Visitor) -> None:
+    async def _restart(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
         await self._environments.restart(visitor.account)
+        return self._pages.redirect("/")
 
-    async def _end(self, request: web.Request, visitor: Visitor) -> None:
-        try:
+    async def _end(self, request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
+        with suppress(NotFoundError):  # by another tab, a moment ago: as wanted
             await self._logins.end(visitor.account, request.match_info["id"])
-        except NotFoundError:
-            return  # by another tab, a moment ago: as wanted
+        return self._pages.redirect("/")
 
-    async def _end_all(self, _request: web.Request, visitor: Visitor) -> None:
+    async def _end_all(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
         await self._logins.end_all(visitor.account)
+        return self._pages.redirect("/")
