@@ -25,6 +25,7 @@ from rootblood.errors import (
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
@@ -36,6 +37,7 @@ from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
@@ -60,6 +62,7 @@ class Core:
     environments: Environments
     visits: Visits
     logins: Logins
+    links: Links
     tokens: Tokens
 
 
@@ -97,6 +100,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 environments=environments,
                 visits=visits,
                 logins=Logins(SqlLoginStore(database), settings.web),
+                links=Links(SqlLinkStore(database)),
                 tokens=Tokens(SqlTokenStore(database)),
             )
         finally:
@@ -170,6 +174,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             accounts=core.accounts,
             environments=core.environments,
             logins=core.logins,
+            links=core.links,
             tokens=core.tokens,
             penalties=penalties,
             visits=core.visits,

@@ -14,6 +14,9 @@ PREFIX = "rb_"
 class Scope(StrEnum):
     """What a token is good for; none includes another."""
 
+    SESSION_WRITE = "session:write"
+    """As good as a login: it makes links that log a browser in."""
+
     ENVIRONMENT_READ = "environment:read"
     ENVIRONMENT_WRITE = "environment:write"
     KEYS_READ = "keys:read"

@@ -96,6 +96,22 @@ class LoginStore(Protocol):
         """Forget the login sessions, of whatever account, that are older or were used last before that."""
 
 
+class LinkStore(Protocol):
+    """One-time links that log in, found by the hash of their secret.
+
+    What ends all login sessions of an account, in `AccountStore` or `LoginStore`, ends its links with them.
+    """
+
+    async def add(self, account: Account, secret_hash: bytes, *, now: datetime, expires_at: datetime) -> None:
+        """Add a link, and forget those that have expired. Raises as `LoginStore.add`."""
+
+    async def find(self, secret_hash: bytes, *, now: datetime) -> Account | None:
+        """Whose link it is, if it is good and the account may log in; it stays good."""
+
+    async def take(self, secret_hash: bytes, *, now: datetime) -> Account | None:
+        """As `find`, and the link is good no more: of many that take it at once, one gets the account."""
+
+
 class TokenStore(Protocol):
     """API tokens, found by the hash of their secret. `AccountStore.delete` deletes them too."""
 

@@ -74,8 +74,6 @@ class Doorkeeper:
     async def log_in(self, request: web.Request, response: web.Response, name: str, password: str) -> bool:
         """Log the browser in, if that is the password of an account that may log in.
 
-        The login session is a new one, whatever the browser brought along; an old one of the browser ends.
-
         Args:
             request: what brought the password.
             response: gets the cookie.
@@ -86,10 +84,23 @@ class Doorkeeper:
             PenalizedError, LimitReachedError: it was not looked at.
             StoreUnavailableError: nobody can tell.
         """
-        client = self.clients.of(request)
         account = await self.check_password(request, name, password)
-        if account is None:
-            return False
+        return account is not None and await self.admit(request, response, account)
+
+    async def admit(self, request: web.Request, response: web.Response, account: Account) -> bool:
+        """Log the browser in to an account that it has just shown to be its own.
+
+        The login session is a new one, whatever the browser brought along; an old one of the browser ends.
+
+        Args:
+            request: what showed it.
+            response: gets the cookie.
+            account: as it was then; False when it may not log in any more, or has another password.
+
+        Raises:
+            StoreUnavailableError: nobody can tell.
+        """
+        client = self.clients.of(request)
         before = await self.visitor(request)
         try:
             token = await self._logins.begin(

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.penalties import Penalties
 from rootblood.services.tokens import Tokens
@@ -32,6 +33,7 @@ from rootblood.web.middlewares import (
 )
 from rootblood.web.pages import Pages
 from rootblood.web.pages.dashboard import Dashboard
+from rootblood.web.pages.links import LinkPages
 from rootblood.web.pages.login import LoginPages
 from rootblood.web.pages.members import Members
 from rootblood.web.pages.tokens import TokenPages
@@ -75,6 +77,7 @@ class WebDoor:
         accounts: who may come in.
         environments: where they go.
         logins: who has come in.
+        links: let a browser in, once each.
         tokens: what programs show in place of a login.
         penalties: from where too many wrong passwords came.
         visits: remember the last login.
@@ -88,6 +91,7 @@ class WebDoor:
         accounts: Accounts,
         environments: Environments,
         logins: Logins,
+        links: Links,
         tokens: Tokens,
         penalties: Penalties,
         visits: Visits,
@@ -104,6 +108,7 @@ class WebDoor:
         self._accounts = accounts
         self._environments = environments
         self._logins = logins
+        self._links = links
         self._tokens = tokens
 
     async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
@@ -147,11 +152,13 @@ class WebDoor:
             *Dashboard(
                 members=members, environments=self._environments, logins=self._logins, pages=pages
             ).routes(),
+            *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
             *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
             *Api(
                 accounts=self._accounts,
                 environments=self._environments,
                 logins=self._logins,
+                links=self._links,
                 tokens=self._tokens,
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,

@@ -1,5 +1,6 @@
 """A browser's login on the real server: curl in the browser's place, the command line in the operator's."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -190,3 +191,20 @@ def test_wrong_passwords_count_at_both_doors_together(own_installation: Installa
         assert alice.output("echo in") == "in\n"
         curl.options = ["--interface", "127.0.0.2"]
         assert curl.log_in() == 303
+
+
+def test_a_program_opens_a_session_for_a_browser(own_installation: Installation) -> None:
+    with browsing(own_installation) as (_, curl):
+        body = json.dumps({"name": "alice", "password": ALICE_PASSWORD})
+        status, text = curl.fetch(
+            "/api/v1/session", "--header", "Content-Type: application/json", "--data", body
+        )
+        assert status == 201
+        session = json.loads(text)
+        assert session["environment"]["state"] == "running"
+        assert len(own_installation.containers()) == 1
+
+        path = session["url"].removeprefix(curl.url)
+        assert curl.post(path, path)[0] == 303
+        assert curl.is_logged_in
+        assert curl.fetch(path)[0] == 410

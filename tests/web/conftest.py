@@ -17,6 +17,7 @@ from rootblood.domain.accounts import Account
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
@@ -25,6 +26,7 @@ from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
@@ -123,6 +125,7 @@ class House:
     accounts: Accounts
     environments: Environments
     logins: Logins
+    links: Links
     tokens: Tokens
     visits: Visits
     login_store: SqlLoginStore
@@ -133,6 +136,7 @@ class House:
             accounts=self.accounts,
             environments=self.environments,
             logins=self.logins,
+            links=self.links,
             tokens=self.tokens,
             penalties=Penalties(penalties or PenaltySettings()),
             visits=self.visits,
@@ -190,6 +194,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         accounts=Accounts(store, passwords),
         environments=environments,
         logins=Logins(login_store, settings.web),
+        links=Links(SqlLinkStore(database)),
         tokens=Tokens(SqlTokenStore(database)),
         visits=visits,
         login_store=login_store,

@@ -133,10 +133,77 @@ async def test_tokens(alices: Program, browser: Browser) -> None:
     assert 401 == problem(await backup.call("GET", "/environment"))["status"]
 
 
+# A session: an environment that runs, and a link into it.
+
+
+async def opened(answer: Answer, browser: Browser) -> Browser:
+    """A browser that used the link."""
+    session = json.loads(answer.text)
+    assert (201, session["url"]) == (answer.status, answer.location)
+    assert "running" == session["environment"]["state"]
+    left = datetime.fromisoformat(session["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=4) < left <= timedelta(minutes=5)
+    path = answer.location.removeprefix(browser.url)
+    visitor = Browser(browser.url, browser.session)
+    form = await visitor.get(path)
+    assert 303 == (await visitor.post(path, {"form_token": form.form_token})).status
+    return visitor
+
+
+async def test_a_session_by_token(alices: Program, browser: Browser) -> None:
+    visitor = await opened(await alices.call("POST", "/session"), browser)
+
+    assert "<h1>alice</h1>" in (await visitor.get("/")).text
+    again = await alices.json("POST", "/session")
+    assert again["url"] != (await alices.json("POST", "/session"))["url"]
+
+
+@pytest.mark.usefixtures("alice")
+async def test_a_session_by_name_and_password(browser: Browser) -> None:
+    body = {"name": "alice", "password": PASSWORD}
+
+    await opened(await browser.request("POST", f"{API}/session", json=body), browser)
+
+    assert {} == browser.cookies
+
+
+@pytest.mark.usefixtures("alice")
+async def test_a_session_by_login(browser: Browser) -> None:
+    await browser.log_in()
+    headers = {"Origin": browser.url, "X-CSRF-Token": (await browser.get("/")).form_token}
+
+    await opened(await browser.request("POST", f"{API}/session", headers=headers), browser)
+
+
+@pytest.mark.usefixtures("alice")
+async def test_no_session_by_anything_else(browser: Browser, house: House) -> None:
+    await house.accounts.create("locked", password=PASSWORD)
+    await house.accounts.lock("locked")
+
+    async def answer(body: object, **headers: str) -> dict[str, Any]:
+        told = problem(await browser.request("POST", f"{API}/session", json=body, headers=headers))
+        assert PASSWORD not in json.dumps(told)
+        return told
+
+    refusals = [
+        await answer({"name": name, "password": password})
+        for name, password in [("alice", "wrong password"), ("locked", PASSWORD), ("nobody", PASSWORD)]
+    ]
+    assert [401] * 3 == [refusal["status"] for refusal in refusals]
+    assert 1 == len({refusal["detail"] for refusal in refusals})
+    assert 401 == (await answer({}))["status"]
+    assert 422 == (await answer({"name": "alice"}))["status"]
+    assert 422 == (await answer({"name": "alice", "password": [PASSWORD]}))["status"]
+    body = {"name": "alice", "password": PASSWORD}
+    assert 403 == (await answer(body, Origin="https://evil.test"))["status"]
+    assert {} == house.engine.host.containers
+
+
 # Who may call what.
 
 
 CALLS = [
+    ("POST", "/session", Scope.SESSION_WRITE),
     ("GET", "/environment", Scope.ENVIRONMENT_READ),
     ("POST", "/environment/start", Scope.ENVIRONMENT_WRITE),
     ("POST", "/environment/stop", Scope.ENVIRONMENT_WRITE),

@@ -11,7 +11,7 @@ from rootblood.domain.keys import AccountKey, PublicKey, fingerprint_of
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
 from rootblood.settings import AccountSettings
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.models import AccountRow, KeyRow, LoginSessionRow, TokenRow, VisitRow
+from rootblood.stores.sql.models import AccountRow, KeyRow, LinkRow, LoginSessionRow, TokenRow, VisitRow
 
 _MAX_IN = 500
 """Values in one IN (...); SQLite takes 32,766 at most, and older ones 999."""
@@ -188,7 +188,8 @@ async def _living(session: AsyncSession, userhash: str) -> AccountRow:
 
 
 async def _end_login_sessions(session: AsyncSession, row: AccountRow) -> None:
-    await session.execute(delete(LoginSessionRow).where(LoginSessionRow.account_uid == row.uid))
+    for table in (LoginSessionRow, LinkRow):  # a link is a login session that has yet to begin
+        await session.execute(delete(table).where(table.account_uid == row.uid))
 
 
 def _has_fingerprint(uid: int, fingerprint: str) -> Exists:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.logins import LoginSession
 from rootblood.errors import NotFoundError
 from rootblood.stores.sql.accounts import account_of
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.models import AccountRow, LoginSessionRow
+from rootblood.stores.sql.models import AccountRow, LinkRow, LoginSessionRow
 
 
 class SqlLoginStore:
@@ -24,15 +25,7 @@ class SqlLoginStore:
     async def add(self, account: Account, login: LoginSession, token_hash: bytes) -> None:
         """Add a login session of an account that has just shown who it is."""
         async with self._database.write() as session:
-            row = await session.scalar(
-                select(AccountRow).where(
-                    AccountRow.userhash == account.userhash, AccountRow.state == AccountState.ACTIVE.value
-                )
-            )
-            # A password that was changed while it was being checked ended every login session before this
-            # one came up.
-            if row is None or row.password_hash != account.password_hash:
-                raise NotFoundError("this account may no longer log in like that")
+            row = await unchanged(session, account)
             session.add(
                 LoginSessionRow(
                     id=login.id,
@@ -95,12 +88,15 @@ class SqlLoginStore:
     @uninterrupted
     async def delete_all(self, userhash: str) -> int:
         """End all login sessions of the account; returns how many."""
-        query = select(LoginSessionRow).join(AccountRow).where(AccountRow.userhash == userhash)
+        uid = select(AccountRow.uid).where(AccountRow.userhash == userhash).scalar_subquery()
         async with self._database.write() as session:
-            rows = (await session.scalars(query)).all()
-            for row in rows:
-                await session.delete(row)
-        return len(rows)
+            await session.execute(delete(LinkRow).where(LinkRow.account_uid == uid))
+            ended = await session.scalars(
+                delete(LoginSessionRow)
+                .where(LoginSessionRow.account_uid == uid)
+                .returning(LoginSessionRow.id)
+            )
+            return len(ended.all())
 
     @uninterrupted
     async def delete_expired(self, *, created_before: datetime, used_before: datetime) -> None:
@@ -114,6 +110,24 @@ class SqlLoginStore:
                     )
                 )
             )
+
+
+async def unchanged(session: AsyncSession, account: Account) -> AccountRow:
+    """The row of an account that may log in as it could when `account` was read.
+
+    A password that was changed while it was being checked ended every login session before this one came up.
+
+    Raises:
+        NotFoundError: it may not.
+    """
+    row = await session.scalar(
+        select(AccountRow).where(
+            AccountRow.userhash == account.userhash, AccountRow.state == AccountState.ACTIVE.value
+        )
+    )
+    if row is None or row.password_hash != account.password_hash:
+        raise NotFoundError("this account may no longer log in like that")
+    return row
 
 
 def _login(row: LoginSessionRow) -> LoginSession:

@@ -142,3 +142,13 @@ class TokenRow(Base):
 
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class LinkRow(Base):
+    """A one-time link that logs in to an account."""
+
+    __tablename__ = "login_links"
+
+    secret_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime]

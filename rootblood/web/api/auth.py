@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from aiohttp.hdrs import METH_GET, METH_HEAD
@@ -65,6 +66,28 @@ class ApiAuthentication:
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'},
             )
         return caller
+
+    async def caller_by_body(self, request: web.Request, scope: Scope, body: Any) -> Caller:
+        """As `caller`, but a name and a password in the body go before a token or a login.
+
+        Raises:
+            PenalizedError, LimitReachedError: the password was not looked at.
+        """
+        if body.name is None:
+            return await self.caller(request, scope)
+        if "Origin" in request.headers:
+            require_origin(request, self._doorkeeper.clients.of(request))
+        account = await self._doorkeeper.check_password(request, body.name, body.password.get_secret_value())
+        if account is None:
+            raise web.HTTPUnauthorized(
+                text="that is not the name of an account with this password",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return Caller(account, _ALL)
+
+    def origin(self, request: web.Request) -> str:
+        """What the caller calls this site."""
+        return self._doorkeeper.clients.of(request).origin
 
     async def _program(self, request: web.Request) -> Caller:
         kind, _, secret = request.headers["Authorization"].partition(" ")

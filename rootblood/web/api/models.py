@@ -4,9 +4,9 @@ Text that somebody else wrote is given as it is: it is data here, and whoever sh
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from rootblood.domain import environments, keys, logins, tokens
 from rootblood.domain.tokens import Scope
@@ -67,6 +67,31 @@ class Environment(_Answer):
                 memory_bytes=details.memory_limit_bytes, cpus=details.cpu_limit, pids=details.pids_limit
             ),
         )
+
+
+class NewSession(_Request):
+    """Who wants a session, where neither a token nor a login says so."""
+
+    name: str | None = None
+    password: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _name_and_password_belong_together(self) -> Self:
+        if (self.name is None) != (self.password is None):
+            raise ValueError("name and password are given together or not at all")
+        return self
+
+
+class Session(_Answer):
+    """A way into a running environment for a browser."""
+
+    url: str
+    """Logs a browser in, once."""
+
+    expires_at: datetime
+    """Until when it does."""
+
+    environment: Environment
 
 
 class Key(_Answer):

@@ -50,7 +50,11 @@ def _described(operation: Operation) -> dict[str, Any]:
         "operationId": operation.name,
         "summary": operation.summary,
         "description": f"A token needs the scope `{operation.scope.value}`.",
-        "security": [{"token": [operation.scope.value]}, {"login": []}],
+        "security": [
+            {"token": [operation.scope.value]},
+            {"login": []},
+            *([{}] if operation.takes_password else []),
+        ],
         "responses": {
             str(operation.status.value): {
                 "description": operation.status.phrase,
@@ -69,7 +73,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         ]
     if operation.takes is not None:
         described["requestBody"] = {
-            "required": True,
+            "required": not operation.takes_password,
             "content": _content("application/json", operation.takes),
         }
     return described

@@ -14,12 +14,14 @@ from rootblood.domain.tokens import Scope
 from rootblood.errors import NotFoundError
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import RESTART_GRACE_S, Environments
+from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.tokens import Tokens
 from rootblood.web.api import PREFIX, models
 from rootblood.web.api.auth import ApiAuthentication
 from rootblood.web.api.openapi import document_of
 from rootblood.web.api.table import Call, Operation, handler_of
+from rootblood.web.pages.links import PATH as LINK_PATH
 
 
 class Api:
@@ -29,6 +31,7 @@ class Api:
         accounts: keep the keys.
         environments: what is started and stopped.
         logins: browsers that are logged in.
+        links: log one in.
         tokens: of programs.
         authentication: tells the caller.
         base: path of the site, without a slash at its end.
@@ -40,6 +43,7 @@ class Api:
         accounts: Accounts,
         environments: Environments,
         logins: Logins,
+        links: Links,
         tokens: Tokens,
         authentication: ApiAuthentication,
         base: str,
@@ -47,6 +51,7 @@ class Api:
         self._accounts = accounts
         self._environments = environments
         self._logins = logins
+        self._links = links
         self._tokens = tokens
         self._authentication = authentication
         self._base = base
@@ -69,6 +74,11 @@ class Api:
     def _operations(self) -> list[Operation]:
         no_content = HTTPStatus.NO_CONTENT
         return [
+            Operation(
+                "POST", "/session", "openSession", "Start the environment, and make a link into it",
+                Scope.SESSION_WRITE, self._open_session, takes=models.NewSession, gives=models.Session,
+                status=HTTPStatus.CREATED, location_of=lambda session: session.url, takes_password=True,
+            ),
             Operation(
                 "GET", "/environment", "getEnvironment", "State and use of the environment",
                 Scope.ENVIRONMENT_READ, self._environment, gives=models.Environment,
@@ -127,7 +137,16 @@ class Api:
             ),
         ]  # fmt: skip
 
-    async def _environment(self, call: Call) -> BaseModel:
+    async def _open_session(self, call: Call) -> BaseModel:
+        await self._environments.start(call.caller.account)
+        secret, expires_at = await self._links.make(call.caller.account)
+        return models.Session(
+            url=f"{call.origin}{self._base}{LINK_PATH}/{secret}",
+            expires_at=expires_at,
+            environment=await self._environment(call),
+        )
+
+    async def _environment(self, call: Call) -> models.Environment:
         account = call.caller.account
         return models.Environment.of(
             await self._environments.inspect(account), await self._environments.usage(account)

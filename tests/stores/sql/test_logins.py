@@ -12,6 +12,7 @@ from rootblood.errors import NotFoundError
 from rootblood.stores.base import LoginStore
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -100,16 +101,20 @@ async def test_all_of_an_account_are_ended(
     ids=["lock", "unlock", "password", "no password", "delete"],
 )
 async def test_a_change_of_the_account_ends_them(
-    logins: LoginStore,
+    database: Database,
     store: SqlAccountStore,
     alice: Account,
     change: Callable[[SqlAccountStore, str], Awaitable[None]],
 ) -> None:
+    logins = SqlLoginStore(database)
     bob = await add_account(store, "bob")
     _, token_hash = await begin(logins, alice)
     _, token_hash_of_bob = await begin(logins, bob)
+    links = SqlLinkStore(database)
+    await links.add(alice, b"link", now=NOON, expires_at=NOON + timedelta(minutes=5))
 
     await change(store, alice.userhash)
+    assert None is await links.take(b"link", now=NOON)
 
     assert None is await logins.find(token_hash)
     assert [] == await logins.list(alice.userhash)
