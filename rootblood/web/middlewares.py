@@ -80,14 +80,20 @@ def tell_failures(refusal: Refusal) -> Middleware:
             seconds = retry_after_s(error)
             if seconds is not None:
                 response.headers["Retry-After"] = str(seconds)
-            _log.info("request_failed", path=request.path, status=response.status, cause=str(error))
+            _log.info("request_failed", route=_route(request), status=response.status, cause=str(error))
             return response
         except Exception:  # noqa: BLE001 - the edge
             # A defect that one request brought to light is the log's, not the client's.
-            _log.exception("request_crashed", path=request.path)
+            _log.exception("request_crashed", route=_route(request))
             return refusal(request, HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_MESSAGE)
 
     return middleware
+
+
+def _route(request: web.Request) -> str:
+    """What to call a request in the log: not by its path, which may be a link that is still good."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "none"
 
 
 def require_confidence(clients: Clients, *, open_paths: frozenset[str]) -> Middleware:

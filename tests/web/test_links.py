@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import structlog
 
 from rootblood.domain.accounts import Account
+from rootblood.errors import StoreUnavailableError
 from rootblood.services.links import Links
 from rootblood.stores.sql.links import SqlLinkStore
 from tests.web.conftest import PASSWORD, Answer, Browser, House, NewBrowser
@@ -78,6 +80,22 @@ async def test_a_logout_everywhere_ends_it(browser: Browser, house: House, alice
     await house.logins.end_all(alice)
 
     assert 410 == (await browser.get(path)).status
+
+
+async def test_one_that_could_not_be_used_is_in_no_log(
+    browser: Browser, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (await browser.get(path)).form_token
+
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailableError("the database does not answer")
+
+    monkeypatch.setattr(SqlLinkStore, "take", fail)
+    with structlog.testing.capture_logs() as logs:
+        assert 503 == (await browser.post(path, {"form_token": token})).status
+
+    assert ["/session/{secret}"] == [entry["route"] for entry in logs]
+    assert path not in repr(logs)
 
 
 @pytest.mark.parametrize("secret", ["x", "A" * 43, "%00", "\u0660" * 43])
