@@ -44,6 +44,7 @@ class Authentication:
         self._one_at_a_time = asyncio.Lock()
         self._tries = 0
         self._offers = 0
+        self._accepted: tuple[str, bytes] | None = None
         self.method = ""
         """How the last success was reached, for the log."""
 
@@ -78,6 +79,9 @@ class Authentication:
         if self.exhausted:
             self._log.warning("login_refused", cause="too many keys")
             return False
+        if self._accepted == (name, blob):  # clients ask first whether a key would do, and then sign with it
+            self.method = "publickey"
+            return True
         try:
             account = await self._accounts.authenticate_key(name, blob)
         except StoreUnavailableError as error:
@@ -85,5 +89,6 @@ class Authentication:
             return False
         if account is None:
             return False
+        self._accepted = (name, blob)
         self.method = "publickey"
         return True

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import math
+import time
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +22,7 @@ from rootblood.services.environments import Environments
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Arrival, News, Visits
 from rootblood.settings import ForwardingSettings, SSHSettings
+from rootblood.ssh.acknowledgement import PromptAcknowledgement
 from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.environment import ClientEnvironment
@@ -37,6 +40,8 @@ _log = structlog.stdlib.get_logger(__name__)
 _numbers = itertools.count(1)
 
 _Result = TypeVar("_Result")
+_ACCOUNT_FRESH_S = 1.0
+
 _NOTHING = ForwardingSettings(local=False, remote=False, streamlocal=False, agent=False)
 """What a rescue connection may forward: it is one to the front door, which forwards nothing to itself."""
 
@@ -69,6 +74,7 @@ class Connection(asyncssh.SSHServer):
         self.log = _log.bind(connection_id=next(_numbers))
         self._connection: asyncssh.SSHServerConnection
         self._auth: Authentication
+        self._acknowledgement: PromptAcknowledgement
         self._rekey_timer: RekeyTimer
         self._tasks = asyncio.TaskGroup()
         self._policy: ForwardingSettings
@@ -77,6 +83,9 @@ class Connection(asyncssh.SSHServer):
         self._arrival: asyncio.Task[Arrival | None]
         self._sessions: set[ClientSession | RescueSession] = set()
         self._target: Target | None = None
+        self._account: Account | None = None
+        self._looked_up_at = -math.inf
+        self._looking_up = asyncio.Lock()
         self.peer = "?"
         """Address of the client."""
 
@@ -87,6 +96,7 @@ class Connection(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         ignore_wrong_guesses(conn)
+        self._acknowledgement = PromptAcknowledgement(conn)
         self._rekey_timer = RekeyTimer(conn, self.settings.rekey_timeout_s)
         self.peer = str(conn.get_extra_info("peername", ("?",))[0])
         self.log = self.log.bind(peer=self.peer)
@@ -143,13 +153,17 @@ class Connection(asyncssh.SSHServer):
         self._connection.close()
 
     async def account(self) -> Account:
-        """The account that logged in, as it is now: it may have been locked since.
+        """The account that logged in, as it was a second ago at most: it may have been locked since.
 
         Raises:
             NotFoundError: it may no longer log in.
             StoreUnavailableError: nobody can tell.
         """
-        account = await self._accounts.active(self.account_name)
+        async with self._looking_up:  # a login asks three times at once
+            if time.monotonic() - self._looked_up_at > _ACCOUNT_FRESH_S:
+                self._account = await self._accounts.active(self.account_name)
+                self._looked_up_at = time.monotonic()
+            account = self._account
         if account is None:
             raise NotFoundError("this account may no longer log in; ask your administrator")
         return account
@@ -225,9 +239,9 @@ class Connection(asyncssh.SSHServer):
         self._policy = _NOTHING if self._is_rescue else forwarding_settings(self.settings, name)
         self._forwarding = Forwarding(self, self._policy)
         self.log.info("login", account=name, rescue=self._is_rescue, method=self._auth.method)
-        self._arrival = self.start(self._arrive())
         if not self._is_rescue:
             self.start(self._open_link_ahead())
+        self._arrival = self.start(self._arrive())
 
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
         if self._auth.exhausted:
@@ -238,6 +252,7 @@ class Connection(asyncssh.SSHServer):
 
     @override
     def session_requested(self) -> tuple[SessionChannel, ClientSession | RescueSession]:
+        self._acknowledgement.stop()
         if len(self._sessions) >= self.settings.max_sessions:
             self.log.warning("session_refused", cause="too many sessions")
             raise asyncssh.ChannelOpenError(
@@ -254,6 +269,7 @@ class Connection(asyncssh.SSHServer):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Any:  # an awaitable session, which asyncssh takes but does not declare
         del orig_host, orig_port
+        self._acknowledgement.stop()
         return self._forwarding.dial(dest_host, dest_port)
 
     @override

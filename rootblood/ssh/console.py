@@ -258,6 +258,8 @@ class Console:
         if last != "done":
             cause = shown(last, _LINE_CHARS) or "your environment does not answer; `restart` and try again"
             raise EnvironmentFailedError(f"the dotfiles were not reset: {cause}")
+        # A login attaches the session that was left, whatever its shell hangs in.
+        self._screen.write("shells that are open keep the old ones; `restart` ends them\n")
         return DONE
 
     async def _bring_up(self, account: Account) -> None:

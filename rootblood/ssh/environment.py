@@ -5,6 +5,9 @@ import re
 WITHOUT_BASHRC = {b"SHLVL": b"1"}
 """Debian's bash, run by sshd for a command, reads ~/.bashrc unless it takes itself for a nested shell."""
 
+_COMMAND_ENV = {**WITHOUT_BASHRC, b"BASH_ENV": b"/usr/lib/rootblood/command-env.sh"}
+"""The image's file takes what ~/.bashrc exports, and nothing else that it does."""
+
 _LEGACY_SCP = re.compile(rb"scp(?: -[A-Za-z]+)*? -[tf] ")
 _ALLOWED = re.compile(rb"LANG|LC_[A-Z_]{1,32}|COLORTERM|TERM_PROGRAM")
 _TERM = re.compile(r"[A-Za-z0-9._+-]{1,64}")
@@ -44,7 +47,7 @@ def accepted_term(term: str) -> str:
 def command_variables(command: bytes) -> dict[bytes, bytes]:
     """What a client's command is run with beside the client's own variables.
 
-    Users of Debian expect a command to read ~/.bashrc. But the protocol that `scp -O` speaks to the `scp` it
-    has started is broken by any word of that file, and by a PATH with another `scp` in it.
+    Users of Debian expect a command to have the PATH of their ~/.bashrc. The protocol that `scp -O` speaks to
+    the `scp` it has started is better off without it, and without another `scp` that is found there.
     """
-    return dict(WITHOUT_BASHRC) if _LEGACY_SCP.match(command) else {}
+    return dict(WITHOUT_BASHRC if _LEGACY_SCP.match(command) else _COMMAND_ENV)

@@ -18,6 +18,7 @@ from rootblood.link.relay import RelayEnd, relay
 from rootblood.link.waiting import first_of
 from rootblood.settings import ForwardingSettings, SSHSettings
 from rootblood.ssh.failures import explanation
+from rootblood.ssh.places import Places
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
@@ -49,7 +50,7 @@ class Forwarding:
     def __init__(self, connection: "Connection", policy: ForwardingSettings) -> None:
         self._connection = connection
         self._policy = policy
-        self._open = 0
+        self._places = Places(connection.settings.max_forwards)
 
     def dial(self, host: str, port: int) -> Awaitable[RelayEnd]:
         """Open a stream to a TCP port (RFC 4254 section 7.2).
@@ -71,40 +72,43 @@ class Forwarding:
 
     async def listen(self, host: str, port: int) -> asyncssh.SSHListener | bool:
         """Listen on a TCP port inside the environment (RFC 4254 section 7.1); False where it is refused."""
-        if not self._policy.remote or not self._has_room():
+        closed = asyncio.Event()
+        if not self._policy.remote or not await self._take_place(closed):
             return False
         opened: asyncio.Future[asyncssh.SSHListener] = asyncio.get_running_loop().create_future()
-        self._start(self._hold_listener(host, port, opened))
+        self._start(self._hold_listener(host, port, opened), closed)
         try:
             return await opened
         except (RootBloodError, OSError) as error:
             self._connection.log.info("listen_refused", cause=str(error))
             return False
 
-    def _start(self, holding: Coroutine[Any, Any, None]) -> None:
-        """Run what holds a stream or a listening port open, and count it for as long as it does."""
+    def _start(self, holding: Coroutine[Any, Any, None], closed: asyncio.Event) -> None:
+        """Run what holds a stream or a listening port open, and give its place back when it is over."""
 
-        async def counted() -> None:
+        async def in_its_place() -> None:
             try:
                 await holding
             finally:
-                self._open -= 1
+                self._places.give_back(closed)
 
-        self._open += 1
-        self._connection.start(counted())
+        self._connection.start(in_its_place())
 
-    def _has_room(self) -> bool:
-        if self._open < self._connection.settings.max_forwards:
-            return True
-        self._connection.log.warning("forward_refused", cause="too many forwards")
-        return False
+    async def _take_place(self, closed: asyncio.Event) -> bool:
+        if not await self._places.take(closed):
+            self._connection.log.warning("forward_refused", cause="too many forwards")
+            return False
+        if self._connection.closed.is_set():  # meanwhile: its tasks are over, or will be
+            self._places.give_back(closed)
+            return False
+        return True
 
     async def _dial(self, open_far: Callable[[Link, RelayEnd], Awaitable[None]]) -> RelayEnd:
-        if not self._has_room():
-            raise _shortage()
         near, far = relay()
+        if not await self._take_place(near.closed):
+            raise _shortage()
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._start(self._hold_stream(open_far, far, opened))
+        self._start(self._hold_stream(open_far, far, opened), near.closed)
         await opened
         return near
 
@@ -151,10 +155,10 @@ class Forwarding:
                 bound = port
 
                 async def accept(origin_host: str, origin_port: int) -> RelayEnd:
-                    if not self._has_room():
-                        raise _shortage()
                     near, far = relay()
-                    self._start(first_of(far.closed.wait(), self._connection.closed.wait()))
+                    if not await self._take_place(near.closed):
+                        raise _shortage()
+                    self._start(first_of(far.closed.wait(), self._connection.closed.wait()), near.closed)
                     await self._connection.accept_forwarded(near, (host, bound), (origin_host, origin_port))
                     return far
 

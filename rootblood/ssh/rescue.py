@@ -22,7 +22,8 @@ from rootblood.ssh.channel import command_bytes
 from rootblood.ssh.console import DONE, FAILED, Console
 from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment, accepted_term
 from rootblood.ssh.failures import INTERNAL_MESSAGE
-from rootblood.ssh.session import LinkSession, clamped_size
+from rootblood.ssh.resizing import Resizing, Size, clamped_size
+from rootblood.ssh.session import LinkSession
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
@@ -117,8 +118,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         """What the terminal shows in front of the line that is waited for."""
 
         self._shell: asyncssh.SSHClientChannel[bytes] | None = None
-        self._size_passed_on: Pty | None = None
-        self._resizing: asyncio.TimerHandle | None = None
+        self._resizing: Resizing | None = None
         self._raw = False
         self._early: list[bytes] = []
         self._gone = asyncio.Event()
@@ -173,7 +173,10 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
                 history_size=_HISTORY_LINES,
                 max_line_length=_MAX_LINE_CHARS,
                 term_type=_EDITOR_TERM,
-                width=_columns(self._pty),
+                width=_columns(self._pty.size),
+            )
+            self._resizing = Resizing(
+                self._pty.size, self._resize, self._connection.settings.resize_interval_s
             )
         self._connection.start(self._run())
 
@@ -222,8 +225,8 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         if self._pty is not None:
             self._pty = replace(self._pty, size=clamped_size(width, height, pixwidth, pixheight))
-            if self._resizing is None:
-                self._pass_size_on()
+            if self._resizing is not None:
+                self._resizing.change(self._pty.size)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -231,7 +234,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         self._room.set()
         self.input_ended()
         if self._resizing is not None:
-            self._resizing.cancel()
+            self._resizing.stop()
         self._connection.session_closed(self)
 
     # What the line editor makes of it.
@@ -298,9 +301,8 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
 
     def _join(self, channel: "asyncssh.SSHClientChannel[bytes]") -> None:
         self._shell = channel
-        self._size_passed_on = None
-        if self._resizing is None:
-            self._pass_size_on()
+        if self._pty is not None:
+            self._resize(self._pty.size)  # it may have changed while the channel was opening
         for data in self._early:
             if not channel.is_closing():
                 channel.write(data)
@@ -312,22 +314,17 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         self._shell = None
         self._raw = False
         self._early.clear()
+        if self._pty is not None:
+            self._resize(self._pty.size)  # the shell had it, not the editor
         if not self._gone.is_set():
             self._channel.resume_reading()
 
-    def _pass_size_on(self) -> None:
-        """Let editor and shell know the terminal's size, and see after a moment whether it has changed."""
-        self._resizing = None
-        if self._pty is None or self._pty is self._size_passed_on:
-            return
-        self._size_passed_on = self._pty
+    def _resize(self, size: Size) -> None:
+        """Let whoever has the terminal know its size."""
         if self._shell is not None:
-            self._shell.change_terminal_size(*self._pty.size)
+            self._shell.change_terminal_size(*size)
         elif self._editor is not None:
-            self._editor.set_width(_columns(self._pty))
-        self._resizing = asyncio.get_running_loop().call_later(
-            self._connection.settings.resize_interval_s, self._pass_size_on
-        )
+            self._editor.set_width(_columns(size))
 
     # The task.
 
@@ -399,6 +396,6 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
                 self._channel.resume_reading()
 
 
-def _columns(pty: Pty) -> int:
+def _columns(size: Size) -> int:
     """The terminal's width for the line editor, which needs some; 0 where the client does not know it."""
-    return max(pty.size[0], _MIN_COLUMNS) if pty.size[0] else 0
+    return max(size[0], _MIN_COLUMNS) if size[0] else 0

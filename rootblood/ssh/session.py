@@ -36,6 +36,7 @@ from rootblood.ssh.failures import (
     message_line,
 )
 from rootblood.ssh.greeting import SHELL_COMMAND, greeting_variables
+from rootblood.ssh.resizing import Resizing, clamped_size
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
@@ -47,7 +48,6 @@ _SIGNALS = frozenset(
 """RFC 4254 section 6.10."""
 
 _HANGUP_SIGNALS = ("HUP", "TERM", "KILL")
-_MAX_DIMENSION = 0xFFFF
 _ERASE_LINE = b"\r\x1b[K"
 
 
@@ -112,8 +112,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._early: list[bytes] = []
         self._early_eof = False
         self._gone = asyncio.Event()
-        self._size_passed_on: Pty | None = None
-        self._resizing: asyncio.TimerHandle | None = None
+        self._resizing: Resizing | None = None
         self._progress_shown = False
 
     @property
@@ -186,8 +185,8 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         if self._pty is not None:
             self._pty = replace(self._pty, size=clamped_size(width, height, pixwidth, pixheight))
-            if self._upstream is not None and self._resizing is None:
-                self._pass_size_on()
+            if self._resizing is not None:
+                self._resizing.change(self._pty.size)
 
     @override
     def signal_received(self, signal: str) -> None:
@@ -205,7 +204,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone.set()
         if self._resizing is not None:
-            self._resizing.cancel()
+            self._resizing.stop()
         self._connection.session_closed(self)
 
     # The task.
@@ -270,8 +269,13 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         if self._progress_shown and not self._channel.is_closing():
             self._channel.write(_ERASE_LINE)
         self._upstream = channel
-        self._size_passed_on = opened_with
-        self._pass_size_on()  # it may have changed while the channel was opening
+        if self._pty is not None and opened_with is not None:
+            self._resizing = Resizing(
+                opened_with.size,
+                lambda size: channel.change_terminal_size(*size),
+                self._connection.settings.resize_interval_s,
+            )
+            self._resizing.change(self._pty.size)  # it may have changed while the channel was opening
         if not channel.is_closing():  # else the command ended without a look at its input
             for data in self._early:
                 channel.write(data)
@@ -280,16 +284,6 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._early.clear()
         if not self._gone.is_set():
             self._channel.resume_reading()
-
-    def _pass_size_on(self) -> None:
-        """Pass the terminal's size on, and see after a moment whether it has changed again."""
-        self._resizing = None
-        if self._pty is not None and self._upstream is not None and self._pty is not self._size_passed_on:
-            self._size_passed_on = self._pty
-            self._upstream.change_terminal_size(*self._pty.size)
-            self._resizing = asyncio.get_running_loop().call_later(
-                self._connection.settings.resize_interval_s, self._pass_size_on
-            )
 
     def _finish(self, session: LinkSession) -> None:
         if session.exit_signal is not None:
@@ -331,13 +325,3 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
                 self._channel.write(_ERASE_LINE)
             self._channel.write_stderr(message_line(message, terminal=self._pty is not None))
         self._channel.exit(status)
-
-
-def clamped_size(width: int, height: int, pixel_width: int, pixel_height: int) -> tuple[int, int, int, int]:
-    """A terminal's size as the kernel can keep it: 16 bits a side."""
-    return (
-        min(width, _MAX_DIMENSION),
-        min(height, _MAX_DIMENSION),
-        min(pixel_width, _MAX_DIMENSION),
-        min(pixel_height, _MAX_DIMENSION),
-    )

@@ -27,7 +27,7 @@ from rootblood.domain.environments import (
     system_volume_name,
 )
 from rootblood.engines.base import Engine
-from rootblood.engines.docker.direct import SOCKET_DIRECTORY
+from rootblood.engines.docker.direct import SOCKET_DIRECTORY, SocketDirectories
 from rootblood.engines.docker.engine import DockerEngine
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
@@ -671,3 +671,22 @@ async def test_an_installation_that_moved_makes_its_containers_anew(
         again = await after.engine.ensure(alice)
         assert made.engine_id != again.engine_id
         assert b"ok" == await output(after.engine, again, "printf", "ok")
+
+
+async def test_where_docker_sees_other_files_streams_go_through_it(
+    docker_rig: DockerRig, alice: Identity, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # As for a server in a container, whose state directory is nowhere on Docker's host.
+    monkeypatch.setattr(SocketDirectories, "of", lambda _self, _userhash: Path("/nowhere/on/this/machine"))
+    async with opened(docker_rig.instance, tmp_path / "sockets") as elsewhere:
+        environment = await elsewhere.engine.ensure(alice)
+        assert b"ok" == await output(elsewhere.engine, environment, "printf", "ok")
+
+
+async def test_where_no_socket_can_be_made_streams_go_through_docker(
+    docker_rig: DockerRig, alice: Identity, tmp_path: Path
+) -> None:
+    (tmp_path / "sockets").write_text("a file, where the directory should be")
+    async with opened(docker_rig.instance, tmp_path / "sockets") as without:
+        environment = await without.engine.ensure(alice)
+        assert b"ok" == await output(without.engine, environment, "printf", "ok")

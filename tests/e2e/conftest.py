@@ -3,12 +3,13 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import asyncssh
 import pytest
 
-from tests.e2e.clients import Login
+from tests.e2e.clients.base import Login
 from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
 
 ALICE_PASSWORD = "correct horse battery staple"
@@ -70,7 +71,7 @@ def client_of(installation: Installation, server: Server, name: str) -> Client:
 def login_of(
     installation: Installation, server: Server, name: str, home: Path, *, password: str | None = None
 ) -> Login:
-    """What the clients of `clients.py` need to log in as `name`: with the password, or else with its key."""
+    """What the clients of `clients/` need to log in as `name`: with the password, or else with its key."""
     host_key = (installation.directory / "keys" / "ssh_host_ed25519_key.pub").read_text()
     key = None if password else Path(shutil.copy(installation.directory / f"{name}_key", home / "key"))
     return Login(
@@ -80,6 +81,20 @@ def login_of(
         host_key=" ".join(host_key.split()[:2]),
         password=password or "not this one",
         key=key,
+    )
+
+
+async def connect(client: Client, kex_algs: Sequence[str] = ()) -> asyncssh.SSHClientConnection:
+    """The same client by asyncssh, where a test drives a connection from within."""
+    return await asyncssh.connect(
+        "127.0.0.1",
+        client.port,
+        username=client.name,
+        client_keys=[str(client.key)],
+        known_hosts=None,
+        agent_path=None,
+        config=None,
+        kex_algs=kex_algs,
     )
 
 

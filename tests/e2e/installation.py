@@ -179,6 +179,15 @@ def docker_api() -> Iterator[docker.APIClient]:
         api.close()
 
 
+def ask(shell: subprocess.Popen[bytes], line: bytes) -> bytes:
+    """Say a line to what runs there, and return the line it answers."""
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    shell.stdin.write(line)
+    shell.stdin.flush()
+    return shell.stdout.readline()
+
+
 @dataclass
 class Client:
     """OpenSSH's clients, as one user with one key, with no configuration of the machine's."""
@@ -242,6 +251,21 @@ class Client:
         done = self.run(*command, stdin=stdin, options=options)
         assert (done.returncode, done.stderr) == (0, b"")
         return done.stdout.decode()
+
+    def sftp(self, *lines: str) -> str:
+        """Run lines of an sftp batch that must succeed; what it printed, without its echo of them."""
+        done = subprocess.run(
+            ["sftp", "-q", "-b", "-", *self.options, "-P", str(self.port), self.target],
+            input="\n".join(lines),
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_TIMEOUT_S,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return "".join(
+            line for line in done.stdout.splitlines(keepends=True) if not line.startswith("sftp> ")
+        )
 
     @contextmanager
     def open(self, *command: str | bytes, options: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:

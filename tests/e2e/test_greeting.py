@@ -14,6 +14,7 @@ import pytest
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of
 from tests.e2e.installation import Client, Installation, docker_api, wait_until
+from tests.e2e.terminal import terminal
 
 IMAGE_MOTD = "Welcome to RootBlood"
 LAST_LOGIN = re.compile(r"Last login: \w{3} \w{3} [ \d]\d [\d:]{8} \d{4} UTC from 127\.0\.0\.1\r\n")
@@ -49,11 +50,14 @@ def test_the_banner_comes_before_authentication_and_once(texts: Installation) ->
     assert let_in.stdout == b""
 
 
-def test_the_message_of_the_day_comes_from_the_file(texts: Installation) -> None:
-    with texts.serving() as server:
-        screen = shown(client_of(texts, server, "alice"))
+def test_the_message_of_the_day_comes_from_the_file(texts: Installation, tmp_path: Path) -> None:
+    with (
+        texts.serving() as server,
+        terminal(tmp_path, client_of(texts, server, "alice").argv(options=["-q"])) as window,
+    ):
+        screen = window.wait_for("alles")
 
-    assert "Mind the gap\\x1b]0;title\\x07\r\n  \u00fcber\talles\r\n" in screen
+    assert "Mind the gap\\x1b]0;title\\x07\n  \u00fcber  alles\n" in screen
     assert IMAGE_MOTD not in screen
 
 

@@ -1,4 +1,4 @@
-"""The interop matrix: what every SSH client people use must find here. The clients are in `clients.py`."""
+"""The interop matrix: what every SSH client people use must find here. The clients are in `clients/`."""
 
 import hashlib
 import json
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import CLIENTS, Login, RealClient, TrixieOpenSSH, missing
+from tests.e2e.clients import CLIENTS, missing
+from tests.e2e.clients.base import Login, RealClient
+from tests.e2e.clients.openssh import TrixieOpenSSH
 from tests.e2e.conftest import ALICE_PASSWORD, login_of
 from tests.e2e.installation import Installation, Server
 

@@ -2,54 +2,44 @@
 
 import asyncio
 import hashlib
-import subprocess
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-import asyncssh
 import pytest
 from asyncssh.constants import MSG_KEXINIT
 from asyncssh.kex_dh import MSG_KEX_ECDH_INIT
 from asyncssh.packet import SSHPacketLogger
 
-from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation, wait_until
+from tests.e2e.conftest import client_of, connect
+from tests.e2e.installation import Installation, ask, wait_until
 
-BULK = bytes(range(256)) * 4096 * 20  # 20 MiB
+BULK = bytes(range(256)) * 4096 * 50  # 50 MiB
 SHA256 = hashlib.sha256(BULK).hexdigest()
 
 
-def check_both_ways(client: Client, *options: str) -> None:
-    """Send and receive the bulk at one time, on two connections."""
-    with subprocess.Popen(
-        client.argv("sha256sum", options=options), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as up:
-        down = client.run("cat bulk", options=options)
-        out, _ = up.communicate(BULK, timeout=60)
-    assert out.decode().split()[0] == SHA256
-    assert hashlib.sha256(down.stdout).hexdigest() == SHA256
-
-
-async def connect(client: Client, kex_algs: Sequence[str] = ()) -> asyncssh.SSHClientConnection:
-    return await asyncssh.connect(
-        "127.0.0.1",
-        client.port,
-        username=client.name,
-        client_keys=[str(client.key)],
-        known_hosts=None,
-        agent_path=None,
-        config=None,
-        kex_algs=kex_algs,
-    )
-
-
 def test_rekeys_of_either_side_lose_nothing(own_installation: Installation) -> None:
+    """Bulk both ways and a conversation at one time, all on one connection."""
+    control, log = own_installation.directory / "c", own_installation.directory / "client.log"
     with own_installation.serving(ROOTBLOOD_SSH__REKEY_BYTES="1000000") as server:
         alice = client_of(own_installation, server, "alice")
         alice.output("cat >bulk", stdin=BULK)
-        verbose = alice.run("cat bulk", options=["-v", "-o", "LogLevel=DEBUG1"])
-        assert hashlib.sha256(verbose.stdout).hexdigest() == SHA256
-        assert verbose.stderr.count(b"SSH2_MSG_KEXINIT received") > len(BULK) / 2_000_000
-        check_both_ways(alice, "-o", "RekeyLimit=1M")
+        through = ["-S", str(control)]
+        verbose = ["-o", "LogLevel=DEBUG1", "-E", str(log)]
+        with alice.open("cat", options=["-M", *through, *verbose, "-o", "RekeyLimit=1M"]) as beside:
+            assert ask(beside, b"up\n") == b"up\n"
+            wait_until(control.exists)
+            with ThreadPoolExecutor() as pool:
+                down = pool.submit(alice.run, "cat bulk", options=through)
+                up = pool.submit(alice.run, "sha256sum", stdin=BULK, options=through)
+                lines = 0
+                while not (down.done() and up.done()):
+                    lines += 1
+                    assert ask(beside, b"line %d\n" % lines) == b"line %d\n" % lines
+            assert beside.poll() is None
+
+    assert hashlib.sha256(down.result().stdout).hexdigest() == SHA256
+    assert up.result().stdout.split()[0].decode() == SHA256
+    assert log.read_bytes().count(b"SSH2_MSG_KEXINIT received") > len(BULK) / 2_000_000
+    assert lines > 1
 
 
 async def test_the_server_rekeys_by_time(own_installation: Installation) -> None:

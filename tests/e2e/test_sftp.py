@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients import Paramiko
+from tests.e2e.clients.paramiko import Paramiko
 from tests.e2e.conftest import client_of, login_of
 from tests.e2e.installation import Client, Installation, Server
 
 MANY = 10_000
-MANY_WITHIN_S = 60
 
 BROKEN_HOME = r"""
 mkdir -p bin
@@ -32,20 +31,6 @@ cp .bashrc .profile
 """
 
 
-def sftp(client: Client, *lines: str) -> str:
-    """Run lines of an OpenSSH sftp batch that must succeed; what it printed, without its echo of them."""
-    done = subprocess.run(
-        ["sftp", "-q", "-b", "-", *client.options, "-P", str(client.port), client.target],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        timeout=MANY_WITHIN_S,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return "".join(line for line in done.stdout.splitlines(keepends=True) if not line.startswith("sftp> "))
-
-
 def test_ten_thousand_small_files(alice: Client, tmp_path: Path) -> None:
     tree = tmp_path / "many"
     tree.mkdir()
@@ -53,8 +38,8 @@ def test_ten_thousand_small_files(alice: Client, tmp_path: Path) -> None:
         (tree / f"{number:05}").write_text(f"{number}\n")
     names = [f"{number:05}" for number in range(MANY)]
 
-    sftp(alice, "mkdir many", f"put -r {tree}")
-    listed = sftp(alice, "ls -1 many").split()
+    alice.sftp("mkdir many", f"put -r {tree}")
+    listed = alice.sftp("ls -1 many").split()
 
     assert names == [Path(line).name for line in listed]
     assert alice.output("cat many/* | sort -n | uniq | wc -l; rm -r many") == f"{MANY}\n"
@@ -68,11 +53,11 @@ def test_reput_and_reget_go_on_where_it_broke_off(alice: Client, tmp_path: Path)
     (tmp_path / "partly").write_bytes(b"#" * half)
 
     alice.output("cat > there", stdin=b"#" * half)
-    sftp(alice, f"reput {tmp_path}/whole there")
+    alice.sftp(f"reput {tmp_path}/whole there")
     assert alice.run("cat there").stdout == marked
 
     alice.output("cat > there", stdin=data)
-    sftp(alice, f"reget there {tmp_path}/partly", "rm there")
+    alice.sftp(f"reget there {tmp_path}/partly", "rm there")
     assert (tmp_path / "partly").read_bytes() == marked
 
 
@@ -113,7 +98,7 @@ def sabotaged(own_installation: Installation) -> Iterator[Client]:
 
 
 def downloaded(client: Client, name: str, to: Path) -> bytes:
-    sftp(client, f"get {name} {to}")
+    client.sftp(f"get {name} {to}")
     return to.read_bytes()
 
 
@@ -122,12 +107,12 @@ def test_sftp_and_scp_run_nothing_of_the_home(sabotaged: Client, tmp_path: Path)
     (tmp_path / "data").write_bytes(data)
     options = ["-s", *sabotaged.options, "-P", str(sabotaged.port)]
 
-    sftp(sabotaged, f"put {tmp_path}/data by-sftp")
+    sabotaged.sftp(f"put {tmp_path}/data by-sftp")
     subprocess.run(["scp", *options, tmp_path / "data", f"{sabotaged.target}:by-scp"], check=True, timeout=60)
 
     assert downloaded(sabotaged, "by-sftp", tmp_path / "back") == data
     assert downloaded(sabotaged, "by-scp", tmp_path / "back") == data
-    left = sftp(sabotaged, "ls -1").split()
+    left = sabotaged.sftp("ls -1").split()
     assert {"by-sftp", "by-scp"} <= set(left)
     assert {"fakes-that-ran", "dotfiles-that-ran"}.isdisjoint(left)
 
@@ -141,11 +126,11 @@ def test_scp_of_old_runs_nothing_of_the_home_either(
     (tmp_path / "data").write_bytes(data)
     scp = ["scp", "-O", *options, *sabotaged.options, "-P", str(sabotaged.port)]
 
-    subprocess.run([*scp, tmp_path / "data", f"{sabotaged.target}:by old scp"], check=True, timeout=60)
-    subprocess.run([*scp, f"{sabotaged.target}:by old scp", tmp_path / "back"], check=True, timeout=60)
+    subprocess.run([*scp, tmp_path / "data", f"{sabotaged.target}:by-old-scp"], check=True, timeout=60)
+    subprocess.run([*scp, f"{sabotaged.target}:by-old-scp", tmp_path / "back"], check=True, timeout=60)
 
     assert (tmp_path / "back").read_bytes() == data
-    left = sftp(sabotaged, "ls -1").split()
+    left = sabotaged.sftp("ls -1").split()
     assert {"fakes-that-ran", "dotfiles-that-ran"}.isdisjoint(left)
 
 

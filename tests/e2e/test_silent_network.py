@@ -6,9 +6,10 @@ The client lives in a network namespace of its own; a rule of nftables there dro
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from typing_extensions import override
@@ -19,6 +20,15 @@ from tests.e2e.installation import Client, Installation, wait_until
 
 GONE_WITHIN_S = 20
 """Three questions a second apart, and the end of a command that takes its time."""
+
+LISTEN = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    print(listener.getsockname()[1], flush=True)
+    peer = listener.accept()[0].makefile()
+    print(peer.readline().strip(), flush=True)
+    print(peer.read() or "closed", flush=True)
+"""
 
 
 @dataclass
@@ -102,6 +112,48 @@ def test_dropped_packets(own_installation: Installation, network: Network, comma
                 assert client.poll() is None  # it has not heard of it
             finally:
                 client.kill()
+
+
+def test_a_silent_client_s_forwarded_stream_is_closed_and_its_connection_forgotten(
+    own_installation: Installation, network: Network
+) -> None:
+    settings = {"ROOTBLOOD_SSH__KEEPALIVE_INTERVAL_S": "1", "ROOTBLOOD_SSH__HOST": network.near}
+    local = own_installation.directory / "s"  # a path: it leads out of the client's namespace
+    with own_installation.serving(**settings) as server:
+        alice = ClientOf(**vars(client_of(own_installation, server, "alice")), address=network.near)
+        rescue = replace(alice, name="alice+rescue")
+        with alice.open(f"exec python3 -c '{LISTEN}'") as listening:
+            port = line_of(listening)
+            forward = ["-L", f"{local}:127.0.0.1:{port}", "-o", "ExitOnForwardFailure=yes"]
+            with (
+                subprocess.Popen(
+                    ["ip", "netns", "exec", network.name, *alice.argv("echo up; cat", options=forward)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                ) as client,
+                socket.socket(socket.AF_UNIX) as stream,
+            ):
+                try:
+                    assert line_of(client) == "up"
+                    stream.connect(str(local))
+                    stream.sendall(b"hello\n")
+                    assert line_of(listening) == "hello"
+                    assert "echo up; cat" in rescue.output("sessions")
+                    network.drop_everything()
+
+                    wait_until(
+                        lambda: "echo up; cat" not in rescue.output("sessions"),
+                        timeout_s=GONE_WITHIN_S,
+                    )
+                    assert line_of(listening) == "closed"
+                    assert client.poll() is None  # it has not heard of it
+                finally:
+                    client.kill()
+
+
+def line_of(process: "subprocess.Popen[bytes]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().decode().strip()
 
 
 def _gone(alice: Client, length: str) -> bool:

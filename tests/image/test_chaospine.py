@@ -111,12 +111,12 @@ def test_our_own_files_are_roots_and_on_no_path() -> None:
     *files, path = listing.splitlines()
     assert files == [
         "root:root 755 /usr/lib/rootblood",
+        "root:root 644 /usr/lib/rootblood/command-env.sh",
         "root:root 755 /usr/lib/rootblood/enter",
         "root:root 755 /usr/lib/rootblood/greet",
         "root:root 755 /usr/lib/rootblood/idle",
         "root:root 755 /usr/lib/rootblood/install-system",
         "root:root 644 /usr/lib/rootblood/locale.sh",
-        "root:root 644 /usr/lib/rootblood/remote-command.sh",
         "root:root 755 /usr/lib/rootblood/reset-dotfiles",
         "root:root 644 /usr/lib/rootblood/session.conf",
         "root:root 755 /usr/lib/rootblood/shell",

@@ -1,6 +1,7 @@
 """The link's far end: `enter` makes the home and becomes an sshd that any OpenSSH client can talk to."""
 
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,19 +93,51 @@ def test_command_has_its_status_streams_and_environment(environment: Environment
     assert (7, expected, b"err\n") == (result.returncode, result.stdout, result.stderr)
 
 
-@pytest.mark.parametrize("line", ["exit 3", "set -e; false", "PATH=/nowhere; exit", ": ${unset:?}"])
-def test_a_bashrc_that_exits_does_not_take_the_command_with_it(environment: Environment, line: str) -> None:
-    environment.ssh("cat >.bashrc", stdin=f"{line}\n".encode())
-    result = environment.ssh('cat; echo $0 "it\'s" done; exit 7', stdin=b"in\n")
-    assert (7, b"in\n/bin/bash it's done\n") == (result.returncode, result.stdout)
+# How the front door runs a command: see `command-env.sh`.
+COMMAND_ENV = ("-o", "SetEnv=SHLVL=1 BASH_ENV=/usr/lib/rootblood/command-env.sh")
 
 
-def test_a_bashrc_is_read_for_commands_and_leaves_their_own_exit_alone(environment: Environment) -> None:
-    environment.ssh("cat >.bashrc", stdin=b"PATH=$PATH:/from/bashrc; here() { echo here; }\n")
-    result = environment.ssh("echo $PATH; here; trap 'echo over' EXIT; exit 7")
+@pytest.fixture
+def bashrc(environment: Environment) -> Iterator[Callable[[str], None]]:
+    """Writes ~/.bashrc, and puts the old one back at the end."""
+
+    def write(text: str) -> None:
+        assert environment.ssh(*COMMAND_ENV, "cat >.bashrc", stdin=f"{text}\n".encode()).returncode == 0
+
+    yield write
+    assert environment.ssh(*COMMAND_ENV, "cp /etc/skel/.bashrc .").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export PATH=$PATH:/from/bashrc; exit 3",
+        "echo noise; echo noise >&2; cat; PATH=$PATH:/from/bashrc; cd /; set -e; false; PATH=/nowhere",
+        "PATH=$PATH:/from/bashrc; : ${unset:?}; PATH=/nowhere",
+        "PATH=$PATH:/from/bashrc; nonsense {",
+    ],
+)
+def test_a_command_has_what_the_bashrc_exports_whatever_else_that_does(
+    environment: Environment, bashrc: Callable[[str], None], line: str
+) -> None:
+    bashrc(line)
+    command = "cat; echo $0 ${PATH##*:} $SHLVL ${BASH_ENV-none} $PWD; exit 7"
+    result = environment.ssh(*COMMAND_ENV, command, stdin=b"in\n")
+    home = environment.account.home.encode()
+    assert (7, b"in\nbash /from/bashrc 1 none " + home + b"\n") == (result.returncode, result.stdout)
+    assert b"" == result.stderr
+
+
+@pytest.mark.parametrize("line", ["exec /bin/false", "kill -9 $BASHPID", "while :; do :; done"])
+def test_a_command_runs_without_a_bashrc_that_never_says_what_it_exports(
+    environment: Environment, bashrc: Callable[[str], None], line: str
+) -> None:
+    bashrc(f"PATH=/nowhere; {line}")
+    result = environment.ssh(*COMMAND_ENV, "wait; echo on; ps -e -o args=; exit 7")
     assert 7 == result.returncode
-    assert [b"here", b"over"] == result.stdout.splitlines()[1:]
-    assert b":/from/bashrc" in result.stdout
+    said, *running = result.stdout.decode().splitlines()
+    assert "on" == said
+    assert [] == [args for args in running if args.startswith("bash") and "wait; echo on" not in args]
 
 
 def test_utf8_reaches_commands_whose_client_sent_no_locale(environment: Environment) -> None:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 import pytest_asyncio
 import structlog
 
+from rootblood.domain.keys import parse_public_key
 from rootblood.services.accounts import Accounts
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
@@ -93,3 +95,17 @@ async def test_a_source_of_many_wrong_passwords_is_refused_and_no_other(accounts
 
     assert not await new_authentication(accounts, penalties, "203.0.113.7").password("alice", PASSWORD)
     assert await new_authentication(accounts, penalties, "203.0.113.8").password("alice", PASSWORD)
+
+
+async def test_a_key_that_would_do_is_looked_up_once(
+    accounts: Accounts, authentication: Authentication
+) -> None:
+    """Clients ask first whether a key would do, and then sign with it."""
+    key = parse_public_key(asyncssh.generate_private_key("ssh-ed25519").export_public_key("openssh").decode())
+    await accounts.add_key("alice", key)
+    assert await authentication.key("alice", key.blob)
+    await accounts.delete_key("alice", key.fingerprint)
+
+    assert await authentication.key("alice", key.blob)
+    assert not await authentication.key("bob", key.blob)
+    assert authentication.method == "publickey"

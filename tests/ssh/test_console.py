@@ -259,7 +259,8 @@ async def test_sessions_without_an_answer_from_inside(rig: Rig) -> None:
 async def test_reset_shows_what_the_program_says_escaped(rig: Rig) -> None:
     rig.program(RESET_PROGRAM, r"print('moved \x1b[2J'); print('done')")
     assert await rig.console.run("dotfiles reset") == 0
-    assert rig.screen.written.endswith("moved \\x1b[2J\n")
+    assert "moved \\x1b[2J\n" in rig.screen.written
+    assert rig.screen.written.endswith("; `restart` ends them\n")
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ import secrets
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from typing_extensions import override
 
-from rootblood.engines.docker.stream import DelegatingProtocol, DemultiplexingProtocol, attach
+from rootblood.engines.docker.frames import DelegatingProtocol, DemultiplexingProtocol, attach
 
 SOCKET_DIRECTORY = "/usr/lib/rootblood/sockets"
 """Where a container has its account's sockets; Docker makes the mount point."""
@@ -64,9 +64,12 @@ class Listener:
             # A socket's path has at most 107 bytes; the directory's own may be longer.
             self._socket.bind(f"/proc/self/fd/{descriptor}/{name}")
             (directory / name).chmod(0o666)  # the account's UID is not this server's
+            self._socket.listen(1)
+        except OSError:
+            self.close()
+            raise
         finally:
             os.close(descriptor)
-        self._socket.listen(1)
 
     def accept(self, execution: "Execution", timeout_s: float) -> socket.socket | None:
         """Wait for the connection; None when the program says, or by its end shows, that none will come.
@@ -115,14 +118,9 @@ class SocketDirectories:
         directory.chmod(0o711)  # to be passed through by the account's UID, not to be listed
         return directory
 
-    @contextmanager
-    def listen(self, userhash: str) -> Iterator[Listener]:
-        """Listen for one connection from the account's container, for the length of a block."""
-        listener = Listener(self.of(userhash), secrets.token_hex(16))
-        try:
-            yield listener
-        finally:
-            listener.close()
+    def listen(self, userhash: str) -> Listener:
+        """Listen for one connection from the account's container."""
+        return Listener(self.of(userhash), secrets.token_hex(16))
 
 
 class Execution:

@@ -6,7 +6,6 @@ many tasks and servers at one container an account: whoever loses the race finds
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,8 +42,8 @@ from rootblood.engines.docker.container import (
     environment_arguments,
     install_arguments,
 )
-from rootblood.engines.docker.direct import Execution, SocketDirectories, connecting
 from rootblood.engines.docker.exits import engine_started_at, restart_reason
+from rootblood.engines.docker.frames import take_socket
 from rootblood.engines.docker.reading import (
     STATES,
     Sample,
@@ -54,7 +53,7 @@ from rootblood.engines.docker.reading import (
     sample_of,
     usage_between,
 )
-from rootblood.engines.docker.stream import StderrLog, take_socket
+from rootblood.engines.docker.streams import Streams
 from rootblood.errors import (
     ConfigurationError,
     EnvironmentBrokenError,
@@ -66,9 +65,7 @@ from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettin
 _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
-_NOT_RUNNING = (404, _CONFLICT)
-"""What an exec is answered in a container that is gone, stopped or paused."""
-
+_NO_SUCH_SOURCE = "bind source path does not exist"
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
 
@@ -86,8 +83,8 @@ class DockerEngine:
         engine: where Docker is, and the instance label that keeps installations apart.
         environment: image and hardening of every environment.
         limits: what one environment may use.
-        socket_directory: where streams into environments may be sockets of this machine, see
-            `rootblood.engines.docker.direct`; None leaves them all to Docker.
+        socket_directory: where streams into environments may be sockets of this machine; None leaves them all
+            to Docker.
     """
 
     def __init__(
@@ -97,11 +94,11 @@ class DockerEngine:
         limits: LimitsSettings,
         socket_directory: Path | None = None,
     ) -> None:
-        self._directories = SocketDirectories(socket_directory) if socket_directory is not None else None
         self._instance = engine.instance
         self._environment = environment
         self._limits = limits
         self._docker = DockerClient(engine)
+        self._streams = Streams(self._docker, socket_directory)
 
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
@@ -276,29 +273,8 @@ class DockerEngine:
         argv: Sequence[str],
         protocol_factory: Callable[[], StreamProtocol],
     ) -> tuple[asyncio.Transport, StreamProtocol]:
-        """Run `argv` by a container exec and adopt its socket."""
-        on_stderr = StderrLog(_log.bind(userhash=environment.userhash))
-
-        def run(api: docker.APIClient, argv: Sequence[str]) -> Execution:
-            try:
-                execution = api.exec_create(environment.engine_id, list(argv), stdin=True)
-            except APIError as error:
-                if error.status_code not in _NOT_RUNNING:
-                    raise
-                _log.warning("environment_not_running", userhash=environment.userhash, cause=str(error))
-                raise EnvironmentBrokenError("your environment has just stopped; try again") from error
-            return Execution(*take_socket(api.exec_start(execution["Id"], socket=True)), on_stderr)
-
-        def start(api: docker.APIClient) -> tuple[Execution, socket.socket | None]:
-            if self._directories is None:
-                return run(api, argv), None
-            with self._directories.listen(environment.userhash) as listener:
-                execution = run(api, connecting(listener.name, argv))
-                return execution, listener.accept(execution, api.timeout)
-
-        execution, connected = await self._docker.call(start)
-        inner = protocol_factory()
-        return await execution.connect(inner, connected), inner
+        """Run `argv` by a container exec."""
+        return await self._streams.open(environment, argv, protocol_factory)
 
     async def close(self) -> None:
         """End the thread pool."""
@@ -379,9 +355,12 @@ class DockerEngine:
         try:
             return str(api.create_container(**self._arguments(api, identity))["Id"])
         except APIError as error:
-            if error.status_code != _CONFLICT:
+            if error.status_code == _CONFLICT:
+                return None
+            if not self._streams.are_direct or _NO_SUCH_SOURCE not in str(error.explanation):
                 raise
-        return None
+            self._streams.give_up_sockets(error)  # Docker sees other files than this server does
+        return self._create(api, identity)
 
     def _start(self, api: docker.APIClient, container_id: str) -> bool:
         """Start this very container; False when that has to begin anew, as it is being or was removed."""
@@ -429,5 +408,5 @@ class DockerEngine:
             instance=self._instance,
             settings=self._environment,
             limits=self._limits,
-            sockets=self._directories.of(identity.userhash) if self._directories is not None else None,
+            sockets=self._streams.directory(identity.userhash),
         )

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootblood.engines.docker.stream import DemultiplexingProtocol
+from rootblood.engines.docker.frames import DemultiplexingProtocol
 
 STDOUT, STDERR = 1, 2
 
