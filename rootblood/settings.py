@@ -129,7 +129,8 @@ class WebSettings(_Group):
 
     public_url: str | None = None
     """What browsers type, where a proxy stands in front; None means the listening address. With a path, such
-    as https://example.org/box, everything is below that path, whether or not the proxy takes it off."""
+    as https://example.org/box, everything is below that path, whether or not the proxy takes it off. With
+    http:// it says that passwords may be sent in the clear, which is refused otherwise, but on loopback."""
 
     tls_cert_file: Path | None = None
     """Certificate and its chain, PEM; None leaves TLS to a proxy, or to loopback. Read at the start."""

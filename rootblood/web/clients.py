@@ -27,7 +27,7 @@ class Client:
     """Whether the browser speaks TLS, to this door or to a proxy in front."""
 
     confidential: bool
-    """Whether nobody on the way can read along: TLS, or this machine's own loopback."""
+    """Whether passwords may be sent: nobody on the way can read along, or the operator does not mind."""
 
     origin: str
     """What the browser calls this site: the one Origin that may change anything."""
@@ -51,14 +51,17 @@ class Clients:
         address = self._forwarded_for(request, peer) if peer is not None and proxied else peer
         secure = request.secure or (proxied and _last(request, "X-Forwarded-Proto").lower() == "https")
         loopback = peer is not None and peer.is_loopback and not proxied
+        confidential = secure or loopback
         if self._public_origin is not None:
-            # What people type is the operator's word, also where a proxy does not say how it was reached.
+            # What people type is the operator's word: a proxy need not say how it was reached, and http://
+            # means that others may read along. Past the proxy, nothing has changed.
             secure = self._public_origin.startswith("https:")
+            confidential = confidential or proxied or not secure
         scheme = "https" if secure else "http"
         return Client(
             address=str(address) if address is not None else "?",
             secure=secure,
-            confidential=secure or loopback or self._public_origin is not None,
+            confidential=confidential,
             origin=self._public_origin or f"{scheme}://{request.headers.get('Host', '').lower()}",
         )
 

@@ -58,11 +58,20 @@ def test_tls_is_what_a_trusted_proxy_says(peer: str, proto: str, *, secure: bool
     assert f"http{'s' if secure else ''}://example.test:8080" == client.origin
 
 
-@pytest.mark.parametrize("url", ["https://example.org/box", "http://192.0.2.1:8080"])
-def test_a_public_url_is_the_operators_word(url: str) -> None:
-    client = client_of("203.0.113.7", settings=WebSettings(public_url=url))
+@pytest.mark.parametrize(
+    ("url", "peer", "confidential"),
+    [
+        ("https://example.org/box", "10.0.0.1", True),
+        ("https://example.org/box", "127.0.0.1", True),
+        ("https://example.org/box", "203.0.113.7", False),
+        ("http://192.0.2.1:8080", "203.0.113.7", True),
+    ],
+)
+def test_a_public_url_is_the_operators_word(url: str, peer: str, *, confidential: bool) -> None:
+    """Still nobody sends a password past the proxy that has the certificate."""
+    client = client_of(peer, settings=PROXIES.model_copy(update={"public_url": url}))
 
-    assert (url.startswith("https"), True, origin_of(url)) == (
+    assert (url.startswith("https"), confidential, origin_of(url)) == (
         client.secure,
         client.confidential,
         client.origin,
