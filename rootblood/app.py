@@ -25,7 +25,11 @@ from rootblood.errors import (
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.links import Links
+from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
+from rootblood.services.penalties import Penalties
+from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
@@ -33,9 +37,13 @@ from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.links import SqlLinkStore
+from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
+from rootblood.web.tls import read_tls
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -53,6 +61,9 @@ class Core:
     accounts: Accounts
     environments: Environments
     visits: Visits
+    logins: Logins
+    links: Links
+    tokens: Tokens
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -88,6 +99,9 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 accounts=Accounts(store, passwords),
                 environments=environments,
                 visits=visits,
+                logins=Logins(SqlLoginStore(database), settings.web),
+                links=Links(SqlLinkStore(database)),
+                tokens=Tokens(SqlTokenStore(database)),
             )
         finally:
             await environments.close()
@@ -134,6 +148,8 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
     """
     host_key = read_host_key(settings.keys_dir)
     texts = read_texts(settings.ssh)
+    tls = read_tls(settings.web)
+    penalties = Penalties(settings.penalties)  # of both doors together
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -149,11 +165,22 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             accounts=core.accounts,
             environments=core.environments,
             visits=core.visits,
+            penalties=penalties,
             host_key=host_key,
             texts=texts,
             settings=settings.ssh,
         )
-        web = WebDoor(settings.web)
+        web = WebDoor(
+            accounts=core.accounts,
+            environments=core.environments,
+            logins=core.logins,
+            links=core.links,
+            tokens=core.tokens,
+            penalties=penalties,
+            visits=core.visits,
+            tls=tls,
+            settings=settings.web,
+        )
         ssh_ready: asyncio.Future[int] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
         try:

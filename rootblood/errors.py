@@ -27,6 +27,15 @@ class LimitReachedError(RootBloodError):
     """A limit of the installation stands in the way for now; the same request may pass later."""
 
 
+class PenalizedError(LimitReachedError):
+    """Too many wrong passwords came from there."""
+
+    def __init__(self, message: str, remaining_s: float) -> None:
+        """Take the message, and for how many seconds nothing more is checked."""
+        super().__init__(message)
+        self.remaining_s = remaining_s
+
+
 class ConfigurationError(RootBloodError):
     """The installation is not set up rightly: settings, key files, schema."""
 

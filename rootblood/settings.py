@@ -6,10 +6,13 @@ Sources, the later winning: the defaults below, `rootblood.toml` (or the file th
 """
 
 import os
+import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -125,7 +128,49 @@ class WebSettings(_Group):
     """0 lets the system choose, and the ready line tells which."""
 
     public_url: str | None = None
-    """What browsers type, where a proxy stands in front; None means the listening address."""
+    """What browsers type, where a proxy stands in front; None means the listening address. With a path, such
+    as https://example.org/box, everything is below that path, whether or not the proxy takes it off. With
+    http:// it says that passwords may be sent in the clear, which is refused otherwise, but on loopback."""
+
+    tls_cert_file: Path | None = None
+    """Certificate and its chain, PEM; None leaves TLS to a proxy, or to loopback. Read at the start."""
+
+    tls_key_file: Path | None = None
+    """Private key of the certificate, PEM, without passphrase; readable by its owner alone."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody else's are."""
+
+    session_idle_s: Seconds = 12 * 3600.0
+    """A login session that nobody uses ends after this: half a day."""
+
+    session_max_s: Seconds = 7 * 24 * 3600.0
+    """A login session ends after this in any case: a week."""
+
+    keepalive_s: Seconds = 30.0
+    """How long a connection may be without a complete request: idle, or slow to send the headers of one."""
+
+    body_timeout_s: Seconds = 20.0
+    """From the headers of a request to the end of its body."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_a_plain_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        plain = not (parts.query or parts.fragment or parts.username or parts.password)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+            raise ValueError("web.public_url looks like https://example.org or https://example.org/path")
+        if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) is None:
+            raise ValueError("the path of web.public_url is letters, digits, and ._~- between slashes")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _certificate_and_key_belong_together(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("web.tls_cert_file and web.tls_key_file are given together or not at all")
+        return self
 
 
 class EngineSettings(_Group):
@@ -229,6 +274,33 @@ class PasswordSettings(_Group):
     """Hashes waiting for their turn; one more is refused at once."""
 
 
+class PenaltySettings(_Group):
+    """What wrong passwords cost the address they come from, at both doors together."""
+
+    free_failures: Annotated[int, Field(ge=0)] = 10
+    """So many cost nothing."""
+
+    first_s: Seconds = 5.0
+    """For how long no password from there is looked at after one more; each further one doubles it."""
+
+    max_s: Seconds = 600.0
+    """No penalty is longer."""
+
+    forget_s: Seconds = 3600.0
+    """After so long without a wrong password, what was before is forgotten."""
+
+    max_sources: Annotated[int, Field(ge=1)] = 65536
+    """Sources remembered at one time, about 300 bytes each."""
+
+    max_waiting: Annotated[int, Field(ge=0)] = 64
+    """Logins of one source at the HTTP door that wait while another one of it is checked; one more is refused
+    at once."""
+
+    exempt: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    """Networks that are never penalised. Loopback is this machine, or a proxy all of whose clients would pay
+    for one."""
+
+
 class AccountSettings(_Group):
     """Numbers given to accounts."""
 
@@ -272,6 +344,7 @@ class Settings(BaseSettings):
     limits: LimitsSettings = LimitsSettings()
     link: LinkSettings = LinkSettings()
     passwords: PasswordSettings = PasswordSettings()
+    penalties: PenaltySettings = PenaltySettings()
     accounts: AccountSettings = AccountSettings()
     log: LogSettings = LogSettings()
 

@@ -27,6 +27,12 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert ("127.0.0.1", 2222) == (settings.ssh.host, settings.ssh.port)
     assert (None, None) == (settings.ssh.banner_file, settings.ssh.motd_file)
     assert ("127.0.0.1", 8080) == (settings.web.host, settings.web.port)
+    assert (12 * 3600, 7 * 24 * 3600) == (settings.web.session_idle_s, settings.web.session_max_s)
+    assert (None, None, ()) == (
+        settings.web.tls_cert_file,
+        settings.web.tls_key_file,
+        settings.web.trusted_proxies,
+    )
     assert ("docker", "default") == (settings.engine.kind, settings.engine.instance)
     assert (19456, 2, 1, 1024) == (
         settings.passwords.memory_kib,
@@ -100,6 +106,11 @@ def test_a_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch) ->
         ("[accounts]\nuid_min = 0\n", r"accounts\.uid_min"),
         ("[accounts]\nuid_min = 60000\n", "uid_min is above"),
         ("ssh = 1\n", "ssh"),
+        ('[web]\npublic_url = "example.org"\n', r"web\.public_url"),
+        ('[web]\npublic_url = "https://example.org/?x"\n', r"web\.public_url"),
+        ('[web]\npublic_url = "https://example.org/a/../b c"\n', r"path of web\.public_url"),
+        ('[web]\ntls_cert_file = "cert.pem"\n', "given together"),
+        ('[web]\ntrusted_proxies = ["10.0.0.1/8"]\n', r"web\.trusted_proxies"),
         ("not toml", r"cannot read rootblood\.toml"),
     ],
 )

@@ -15,6 +15,7 @@ from rootblood.link.keys import read_link_keys
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import host_key_fingerprint
+from rootblood.web.tls import read_tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Finding:
 def doctor(
     context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
 ) -> None:
-    """Check keys, database, engine, image, what environments share, and texts. Exits 1 when one is wrong."""
+    """Check keys, database, engine, image, what environments share, texts, TLS. Exits 1 on a failure."""
     settings: Settings = context.obj
     findings = asyncio.run(examine(settings))
     if as_json:
@@ -89,8 +90,15 @@ async def examine(settings: Settings) -> list[Finding]:
         ("image", image),
         ("environments", environments),
         ("texts", texts),
+        ("TLS", lambda: _tls(settings)),
     ]
     return [await _run(name, check) for name, check in checks]
+
+
+async def _tls(settings: Settings) -> str:
+    if read_tls(settings.web) is None:
+        return "the web door has none of its own"
+    return f"of the web door from {settings.web.tls_cert_file}"
 
 
 async def _run(name: str, check: Callable[[], Awaitable[str]]) -> Finding:

@@ -110,7 +110,10 @@ def _as_json(account: Account) -> dict[str, object]:
 def lock(context: typer.Context, name: Name) -> None:
     """Let nobody log in to an account until it is unlocked."""
     asyncio.run(_lock(context.obj, name))
-    say(f"locked {name}; sessions already open go on until: rootblood env stop {name}")
+    say(
+        f"locked {name}; browsers are logged out, "
+        f"SSH sessions already open go on until: rootblood env stop {name}"
+    )
 
 
 async def _lock(settings: Settings, name: str) -> None:

@@ -7,6 +7,7 @@ database does not answer, `StoreUnavailableError` passes through, and the doors 
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rootblood.domain.accounts import (
     Account,
@@ -60,7 +61,7 @@ class Accounts:
         return account
 
     async def lock(self, name: str) -> None:
-        """Let nobody log in to it until `unlock`; sessions already open are not touched."""
+        """Let nobody log in to it until `unlock`. Ends its login sessions; SSH sessions go on."""
         await self._store.set_state((await self.get(name)).userhash, AccountState.LOCKED)
 
     async def unlock(self, name: str) -> None:
@@ -72,7 +73,7 @@ class Accounts:
         await self._store.delete((await self.get(name)).userhash)
 
     async def set_password(self, name: str, password: str | None) -> None:
-        """Set the password; None means that none is accepted.
+        """Set the password; None means that none is accepted. Ends the account's login sessions.
 
         Raises:
             InvalidInputError: it cannot be a password.
@@ -137,8 +138,7 @@ class Accounts:
         matches = await self._passwords.verify(password_hash, password)
         if account is None or account.state is not AccountState.ACTIVE or not matches:
             return None
-        await self._refresh(account, password)
-        return account
+        return await self._refresh(account, password)
 
     async def authenticate_key(self, name: str, blob: bytes) -> Account | None:
         """The account if it may log in and has this key (RFC 4253 wire form).
@@ -157,12 +157,14 @@ class Accounts:
         """All accounts, by name."""
         return await self._store.list(include_deleted=include_deleted)
 
-    async def _refresh(self, account: Account, password: str) -> None:
+    async def _refresh(self, account: Account, password: str) -> Account:
         """Hash a password that was right with today's parameters, if its hash was made with others."""
         old = account.password_hash
         if old is None or not self._passwords.needs_rehash(old):
-            return
+            return account
         # Not worth a refused login; the next one tries again. An older, shorter minimum counts here too.
         with contextlib.suppress(InvalidInputError, LimitReachedError, NotFoundError, StoreUnavailableError):
             new = await self._passwords.hash(password)
-            await self._store.refresh_password_hash(account.userhash, old=old, new=new)
+            if await self._store.refresh_password_hash(account.userhash, old=old, new=new):
+                return replace(account, password_hash=new)
+        return account

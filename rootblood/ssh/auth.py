@@ -11,6 +11,7 @@ import structlog
 
 from rootblood.errors import LimitReachedError, StoreUnavailableError
 from rootblood.services.accounts import Accounts
+from rootblood.services.penalties import Penalties
 
 MAX_KEY_OFFERS = 64
 """Offered keys are cheap and an agent may hold many; still they end somewhere."""
@@ -21,12 +22,23 @@ class Authentication:
 
     Args:
         accounts: knows who may log in.
+        penalties: knows from where too many wrong passwords came.
+        peer: address of the client.
         max_tries: password tries; one more is refused and `exhausted` is set.
         log: bound to the connection.
     """
 
-    def __init__(self, accounts: Accounts, max_tries: int, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        penalties: Penalties,
+        peer: str,
+        max_tries: int,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
         self._accounts = accounts
+        self._penalties = penalties
+        self._peer = peer
         self._max_tries = max_tries
         self._log = log
         self._one_at_a_time = asyncio.Lock()
@@ -49,11 +61,13 @@ class Authentication:
             return False
         try:
             async with self._one_at_a_time:
+                self._penalties.check(self._peer)
                 account = await self._accounts.authenticate_password(name, password)
         except (LimitReachedError, StoreUnavailableError) as error:
             self._log.warning("login_refused", cause=str(error))
             return False
         if account is None:
+            self._penalties.failed(self._peer)
             self._log.info("login_failed", method="password")
             return False
         self.method = "password"

@@ -19,6 +19,7 @@ from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Arrival, News, Visits
 from rootblood.settings import ForwardingSettings, SSHSettings
 from rootblood.ssh.acknowledgement import PromptAcknowledgement
@@ -59,6 +60,7 @@ class Connection(asyncssh.SSHServer):
         accounts: Accounts,
         environments: Environments,
         visits: Visits,
+        penalties: Penalties,
         texts: Texts,
         settings: SSHSettings,
     ) -> None:
@@ -66,6 +68,7 @@ class Connection(asyncssh.SSHServer):
         self._accounts = accounts
         self.environments = environments
         self.visits = visits
+        self._penalties = penalties
         self.texts = texts
         self.settings = settings
         self.log = _log.bind(connection_id=next(_numbers))
@@ -97,7 +100,9 @@ class Connection(asyncssh.SSHServer):
         self._rekey_timer = RekeyTimer(conn, self.settings.rekey_timeout_s)
         self.peer = str(conn.get_extra_info("peername", ("?",))[0])
         self.log = self.log.bind(peer=self.peer)
-        self._auth = Authentication(self._accounts, self.settings.max_auth_tries, self.log)
+        self._auth = Authentication(
+            self._accounts, self._penalties, self.peer, self.settings.max_auth_tries, self.log
+        )
         bound_connection(conn)
         self._door.opened(self)
 

@@ -8,6 +8,7 @@ import structlog
 
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.settings import SSHSettings
 from rootblood.ssh import algorithms
@@ -24,6 +25,7 @@ class SSHDoor:
         accounts: who may come in.
         environments: where they go.
         visits: what they are told when they come back.
+        penalties: from where too many wrong passwords came.
         host_key: what clients know the door by.
         texts: what everybody is shown.
         settings: address and limits.
@@ -35,6 +37,7 @@ class SSHDoor:
         accounts: Accounts,
         environments: Environments,
         visits: Visits,
+        penalties: Penalties,
         host_key: asyncssh.SSHKey,
         texts: Texts,
         settings: SSHSettings,
@@ -42,6 +45,7 @@ class SSHDoor:
         self._accounts = accounts
         self._environments = environments
         self._visits = visits
+        self._penalties = penalties
         self._host_key = host_key
         self._texts = texts
         self._settings = settings
@@ -110,6 +114,7 @@ class SSHDoor:
             accounts=self._accounts,
             environments=self._environments,
             visits=self._visits,
+            penalties=self._penalties,
             texts=self._texts,
             settings=self._settings,
         )

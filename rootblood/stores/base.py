@@ -6,11 +6,14 @@ that changes an account raises `NotFoundError` when there is none of that userha
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.keys import AccountKey, PublicKey
+from rootblood.domain.logins import LoginSession
+from rootblood.domain.tokens import ApiToken
 
 
 class AccountStore(Protocol):
@@ -30,13 +33,13 @@ class AccountStore(Protocol):
         """The account of that name, unless it is deleted."""
 
     async def set_state(self, userhash: str, state: AccountState) -> None:
-        """Lock or unlock."""
+        """Lock or unlock; either way the account's login sessions are gone."""
 
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: keys, visits and password hash are gone, name and UID stay taken."""
+        """Leave a tombstone: all but the name and the UID, which stay taken, is gone."""
 
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
-        """Replace the password hash; None means that no password is accepted."""
+        """Replace the password hash; None means that no password is accepted. Ends all login sessions."""
 
     async def refresh_password_hash(self, userhash: str, *, old: str, new: str) -> bool:
         """Replace `old` by `new`, a hash of the same password; False when `old` is there no longer."""
@@ -58,6 +61,76 @@ class AccountStore(Protocol):
 
     async def list(self, *, include_deleted: bool = False) -> list[Account]:
         """All accounts, by name."""
+
+
+class LoginStore(Protocol):
+    """Login sessions, found by the hash of their token.
+
+    `AccountStore` ends them in the very transaction that locks, unlocks or deletes an account, or changes its
+    password.
+    """
+
+    async def add(self, account: Account, login: LoginSession, token_hash: bytes) -> None:
+        """Add a login session of an account that has just shown who it is.
+
+        Raises:
+            NotFoundError: the account may not log in any more, or has another password than `account` says.
+        """
+
+    async def find(self, token_hash: bytes) -> tuple[Account, LoginSession] | None:
+        """The login session of that token, and its account, if that may log in."""
+
+    async def touch(self, login_id: str, at: datetime) -> None:
+        """Note that a login session was used; nothing happens where there is none any more."""
+
+    async def list(self, userhash: str) -> Sequence[LoginSession]:
+        """The account's login sessions, expired ones too, those used last first."""
+
+    async def delete(self, userhash: str, login_id: str) -> bool:
+        """End one login session of the account; False when it has none of that id."""
+
+    async def delete_all(self, userhash: str) -> int:
+        """End all login sessions of the account; returns how many."""
+
+    async def delete_expired(self, *, created_before: datetime, used_before: datetime) -> None:
+        """Forget the login sessions, of whatever account, that are older or were used last before that."""
+
+
+class LinkStore(Protocol):
+    """One-time links that log in, found by the hash of their secret.
+
+    What ends all login sessions of an account, in `AccountStore` or `LoginStore`, ends its links with them.
+    """
+
+    async def add(self, account: Account, secret_hash: bytes, *, now: datetime, expires_at: datetime) -> None:
+        """Add a link, and forget those that have expired. Raises as `LoginStore.add`."""
+
+    async def find(self, secret_hash: bytes, *, now: datetime) -> Account | None:
+        """Whose link it is, if it is good and the account may log in; it stays good."""
+
+    async def take(self, secret_hash: bytes, *, now: datetime) -> Account | None:
+        """As `find`, and the link is good no more: of many that take it at once, one gets the account."""
+
+
+class TokenStore(Protocol):
+    """API tokens, found by the hash of their secret. `AccountStore.delete` deletes them too."""
+
+    async def add(self, userhash: str, token: ApiToken, token_hash: bytes, *, at_most: int) -> None:
+        """Add a token, and forget those of the account that have expired.
+
+        Raises:
+            NotFoundError: the account may not log in.
+            LimitReachedError: it has `at_most` already.
+        """
+
+    async def find(self, token_hash: bytes) -> tuple[Account, ApiToken] | None:
+        """The token of that hash, expired or not, and its account, if that may log in."""
+
+    async def list(self, userhash: str, *, valid_at: datetime) -> Sequence[ApiToken]:
+        """The account's tokens that expire after that, the newest first."""
+
+    async def delete(self, userhash: str, token_id: str) -> bool:
+        """Delete one token of the account; False when it has none of that id."""
 
 
 class VisitStore(Protocol):

@@ -1,24 +1,115 @@
-"""The HTTP door. So far it answers /healthz, so that a supervisor can tell that the process serves."""
+"""The HTTP door: listens, and puts its parts behind one address."""
 
 import asyncio
+import ssl
+from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from aiohttp import web
+from typing_extensions import override
 
+from rootblood.services.accounts import Accounts
+from rootblood.services.environments import Environments
+from rootblood.services.links import Links
+from rootblood.services.logins import Logins
+from rootblood.services.penalties import Penalties
+from rootblood.services.tokens import Tokens
+from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
+from rootblood.web.api import PREFIX
+from rootblood.web.api.auth import ApiAuthentication
+from rootblood.web.api.operations import Api
+from rootblood.web.api.problems import problem
+from rootblood.web.assets import Assets
+from rootblood.web.auth import Doorkeeper
+from rootblood.web.clients import Clients
+from rootblood.web.health import Health
+from rootblood.web.middlewares import (
+    MAX_BODY_BYTES,
+    read_bodies,
+    require_confidence,
+    security_headers,
+    tell_failures,
+)
+from rootblood.web.pages import Pages
+from rootblood.web.pages.dashboard import Dashboard
+from rootblood.web.pages.links import LinkPages
+from rootblood.web.pages.login import LoginPages
+from rootblood.web.pages.members import Members
+from rootblood.web.pages.tokens import TokenPages
 
 _SHUTDOWN_TIMEOUT_S = 5.0
-_KEEPALIVE_TIMEOUT_S = 30.0  # AppRunner's own default is over an hour
+_HANDSHAKE_TIMEOUT_S = 10.0  # asyncio's own default is a minute
+
+
+class _Site(web.BaseSite):
+    """aiohttp's TCPSite, which has no say in how long a TLS handshake may take."""
+
+    def __init__(self, runner: web.AppRunner, settings: WebSettings, tls: ssl.SSLContext | None) -> None:
+        super().__init__(runner, ssl_context=tls)
+        self._settings = settings
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+    @override
+    async def start(self) -> None:
+        await super().start()
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("the runner is set up before its site")
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            self._settings.host,
+            self._settings.port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S if self._ssl_context is not None else None,
+            backlog=self._backlog,
+        )
 
 
 class WebDoor:
     """An HTTP server in front of the services.
 
     Args:
-        settings: address.
+        accounts: who may come in.
+        environments: where they go.
+        logins: who has come in.
+        links: let a browser in, once each.
+        tokens: what programs show in place of a login.
+        penalties: from where too many wrong passwords came.
+        visits: remember the last login.
+        tls: of the door itself; None where it has none.
+        settings: address, limits, and what stands in front.
     """
 
-    def __init__(self, settings: WebSettings) -> None:
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        environments: Environments,
+        logins: Logins,
+        links: Links,
+        tokens: Tokens,
+        penalties: Penalties,
+        visits: Visits,
+        tls: ssl.SSLContext | None,
+        settings: WebSettings,
+    ) -> None:
         self._settings = settings
+        self._tls = tls
+        self._clients = Clients(settings)
+        self._doorkeeper = Doorkeeper(
+            accounts=accounts, logins=logins, penalties=penalties, visits=visits, clients=self._clients
+        )
+        self._health = Health(accounts, environments)
+        self._accounts = accounts
+        self._environments = environments
+        self._logins = logins
+        self._links = links
+        self._tokens = tokens
 
     async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
         """Accept requests until `stop`.
@@ -30,24 +121,70 @@ class WebDoor:
         Raises:
             OSError: the address cannot be listened on.
         """
-        application = web.Application()
-        application.router.add_get("/healthz", _healthz)
         runner = web.AppRunner(
-            application,
+            await asyncio.to_thread(self._application),
             access_log=None,
-            keepalive_timeout=_KEEPALIVE_TIMEOUT_S,
+            # Counts from the start of a connection and after each response, so it bounds slow headers too.
+            keepalive_timeout=self._settings.keepalive_s,
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._settings.host, self._settings.port).start()
+            await _Site(runner, self._settings, self._tls).start()
             host, port = runner.addresses[0][:2]
             bracketed = f"[{host}]" if ":" in host else host
-            ready.set_result(self._settings.public_url or f"http://{bracketed}:{port}")
+            scheme = "https" if self._tls is not None else "http"
+            ready.set_result(self._settings.public_url or f"{scheme}://{bracketed}:{port}")
             await stop.wait()
         finally:
             await runner.cleanup()
 
+    def _application(self) -> web.Application:
+        """All routes, with what holds for each of them."""
+        base = urlsplit(self._settings.public_url or "").path
+        assets = Assets()
+        pages = Pages(assets, base)
+        members = Members(self._doorkeeper, pages)
+        routes = [
+            *self._health.routes(),
+            *assets.routes(),
+            *LoginPages(self._doorkeeper, pages).routes(),
+            *Dashboard(
+                members=members, environments=self._environments, logins=self._logins, pages=pages
+            ).routes(),
+            *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
+            *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
+            *Api(
+                accounts=self._accounts,
+                environments=self._environments,
+                logins=self._logins,
+                links=self._links,
+                tokens=self._tokens,
+                authentication=ApiAuthentication(self._doorkeeper, self._tokens),
+                base=base,
+            ).routes(),
+        ]
+        # A proxy may take the path of the site off or leave it.
+        bases = {"", base}
+        api_paths = tuple(prefix + PREFIX for prefix in bases)
 
-async def _healthz(_request: web.Request) -> web.Response:
-    return web.Response(text="ok\n", headers={"Cache-Control": "no-store"})
+        def refusal(request: web.Request, status: HTTPStatus, text: str) -> web.Response:
+            tell = problem if request.path.startswith(api_paths) else pages.refusal
+            return tell(request, status, text)
+
+        open_paths = {"/healthz", "/readyz", *(prefix + path for prefix in bases for path in assets.paths)}
+        application = web.Application(
+            middlewares=[
+                tell_failures(refusal),
+                require_confidence(self._clients, open_paths=frozenset(open_paths)),
+                read_bodies(self._settings.body_timeout_s),
+            ],
+            client_max_size=MAX_BODY_BYTES,
+        )
+        application.on_response_prepare.append(security_headers)
+        application.add_routes(
+            web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs)
+            for prefix in bases
+            for route in routes
+        )
+        return application

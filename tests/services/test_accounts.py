@@ -258,8 +258,9 @@ async def test_a_login_renews_a_hash_made_with_other_parameters(
 
     assert None is await later.authenticate_password("alice", "wrong password")
     assert stronger.needs_rehash((await accounts.get("alice")).password_hash or "")
-    assert None is not await later.authenticate_password("alice", PASSWORD)
+    renewed = await later.authenticate_password("alice", PASSWORD)
 
+    assert await accounts.get("alice") == renewed
     assert not stronger.needs_rehash((await accounts.get("alice")).password_hash or "")
     assert None is not await later.authenticate_password("alice", PASSWORD)
     stronger.close()

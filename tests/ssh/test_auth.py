@@ -12,7 +12,8 @@ import structlog
 from rootblood.domain.keys import parse_public_key
 from rootblood.services.accounts import Accounts
 from rootblood.services.passwords import Passwords
-from rootblood.settings import PasswordSettings, Settings
+from rootblood.services.penalties import Penalties
+from rootblood.settings import PasswordSettings, PenaltySettings, Settings
 from rootblood.ssh.auth import MAX_KEY_OFFERS, Authentication
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
@@ -34,9 +35,13 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
     await database.close()
 
 
+def new_authentication(accounts: Accounts, penalties: Penalties, peer: str) -> Authentication:
+    return Authentication(accounts, penalties, peer, max_tries=3, log=structlog.stdlib.get_logger())
+
+
 @pytest.fixture
 def authentication(accounts: Accounts) -> Authentication:
-    return Authentication(accounts, max_tries=3, log=structlog.stdlib.get_logger())
+    return new_authentication(accounts, Penalties(PenaltySettings()), "203.0.113.7")
 
 
 async def test_the_right_password_within_the_tries(authentication: Authentication) -> None:
@@ -81,6 +86,15 @@ async def test_unknown_keys_may_be_offered_for_a_while(authentication: Authentic
 
     assert not await authentication.key("alice", b"no key")
     assert authentication.exhausted
+
+
+async def test_a_source_of_many_wrong_passwords_is_refused_and_no_other(accounts: Accounts) -> None:
+    penalties = Penalties(PenaltySettings(free_failures=2))
+    for _ in range(3):
+        assert not await new_authentication(accounts, penalties, "203.0.113.7").password("alice", "wrong")
+
+    assert not await new_authentication(accounts, penalties, "203.0.113.7").password("alice", PASSWORD)
+    assert await new_authentication(accounts, penalties, "203.0.113.8").password("alice", PASSWORD)
 
 
 async def test_a_key_that_would_do_is_looked_up_once(

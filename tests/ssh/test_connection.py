@@ -8,6 +8,7 @@ import pytest
 
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.settings import SSHSettings
 from rootblood.ssh.connection import Connection
@@ -35,6 +36,7 @@ async def test_an_unexpected_error_ends_the_connection_and_nothing_else() -> Non
         accounts=cast("Accounts", None),
         environments=cast("Environments", None),
         visits=cast("Visits", None),
+        penalties=cast("Penalties", None),
         texts=Texts(),
         settings=SSHSettings(),
     )

@@ -11,7 +11,7 @@ from rootblood.domain.keys import AccountKey, PublicKey, fingerprint_of
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
 from rootblood.settings import AccountSettings
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.models import AccountRow, KeyRow, VisitRow
+from rootblood.stores.sql.models import AccountRow, KeyRow, LinkRow, LoginSessionRow, TokenRow, VisitRow
 
 _MAX_IN = 500
 """Values in one IN (...); SQLite takes 32,766 at most, and older ones 999."""
@@ -59,7 +59,7 @@ class SqlAccountStore:
             session.add(row)
             await session.flush()
             session.add_all(_key_row(uid, key, now) for key in keys)
-        return _account(row)
+        return account_of(row)
 
     @uninterrupted
     async def by_name(self, name: str) -> Account | None:
@@ -69,7 +69,7 @@ class SqlAccountStore:
         )
         async with self._database.read() as session:
             row = await session.scalar(query)
-        return None if row is None else _account(row)
+        return None if row is None else account_of(row)
 
     @uninterrupted
     async def set_state(self, userhash: str, state: AccountState) -> None:
@@ -77,23 +77,29 @@ class SqlAccountStore:
         if state is AccountState.DELETED:
             raise ValueError("an account is deleted by delete(), which takes its keys too")
         async with self._database.write() as session:
-            (await _living(session, userhash)).state = state.value
+            row = await _living(session, userhash)
+            row.state = state.value
+            await _end_login_sessions(session, row)
 
     @uninterrupted
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: keys, visits and password hash are gone, name and UID stay taken."""
+        """Leave a tombstone: all but the name and the UID, which stay taken, is gone."""
         async with self._database.write() as session:
             row = await _living(session, userhash)
             row.state = AccountState.DELETED.value
             row.password_hash = None
             await session.execute(delete(KeyRow).where(KeyRow.account_uid == row.uid))
             await session.execute(delete(VisitRow).where(VisitRow.account_uid == row.uid))
+            await session.execute(delete(TokenRow).where(TokenRow.account_uid == row.uid))
+            await _end_login_sessions(session, row)
 
     @uninterrupted
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
         """Replace the password hash; None means that no password is accepted."""
         async with self._database.write() as session:
-            (await _living(session, userhash)).password_hash = password_hash
+            row = await _living(session, userhash)
+            row.password_hash = password_hash
+            await _end_login_sessions(session, row)
 
     @uninterrupted
     async def refresh_password_hash(self, userhash: str, *, old: str, new: str) -> bool:
@@ -167,7 +173,7 @@ class SqlAccountStore:
         if not include_deleted:
             query = query.where(AccountRow.state != AccountState.DELETED.value)
         async with self._database.read() as session:
-            return [_account(row) for row in await session.scalars(query)]
+            return [account_of(row) for row in await session.scalars(query)]
 
 
 async def _living(session: AsyncSession, userhash: str) -> AccountRow:
@@ -179,6 +185,11 @@ async def _living(session: AsyncSession, userhash: str) -> AccountRow:
     if row is None:
         raise NotFoundError("there is no such account any more")
     return row
+
+
+async def _end_login_sessions(session: AsyncSession, row: AccountRow) -> None:
+    for table in (LoginSessionRow, LinkRow):  # a link is a login session that has yet to begin
+        await session.execute(delete(table).where(table.account_uid == row.uid))
 
 
 def _has_fingerprint(uid: int, fingerprint: str) -> Exists:
@@ -196,7 +207,8 @@ def _key_row(uid: int, key: PublicKey, created_at: datetime) -> KeyRow:
     )
 
 
-def _account(row: AccountRow) -> Account:
+def account_of(row: AccountRow) -> Account:
+    """The account that a row holds."""
     return Account(
         name=row.name,
         uid=row.uid,

@@ -112,3 +112,43 @@ class VisitRow(Base):
     login_address: Mapped[str | None] = mapped_column(Text)
     stop_reason: Mapped[str | None] = mapped_column(String(16))
     restart_reason: Mapped[str | None] = mapped_column(String(16))
+
+
+class LoginSessionRow(Base):
+    """A browser that is logged in to an account."""
+
+    __tablename__ = "login_sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    address: Mapped[str] = mapped_column(Text)
+    user_agent: Mapped[str] = mapped_column(Text)
+
+
+class TokenRow(Base):
+    """An API token of an account."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    scopes: Mapped[str] = mapped_column(Text)
+    """Separated by spaces."""
+
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class LinkRow(Base):
+    """A one-time link that logs in to an account."""
+
+    __tablename__ = "login_links"
+
+    secret_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime]

@@ -1,0 +1,51 @@
+"""One-time links: a URL that logs a browser in, for five minutes, once.
+
+Whoever asks for one has shown who they are in another way: in the API, or one day in a terminal. To look at
+a link does not use it up, so that a chat's preview of it burns nothing.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from rootblood.domain.accounts import Account
+from rootblood.domain.logins import is_token, new_token, token_hash_of
+from rootblood.stores.base import LinkStore
+
+_LIFETIME = timedelta(minutes=5)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Links:
+    """The use cases around one-time links.
+
+    Args:
+        store: where they are kept.
+        now: the time; a test's own.
+    """
+
+    def __init__(self, store: LinkStore, *, now: Callable[[], datetime] = _now) -> None:
+        self._store = store
+        self._now = now
+
+    async def make(self, account: Account) -> tuple[str, datetime]:
+        """Make a link; returns its secret, which is not kept, and when it ends.
+
+        Raises:
+            NotFoundError: the account has been locked or deleted, or has got another password, since it was
+                read.
+        """
+        now = self._now()
+        secret = new_token()
+        await self._store.add(account, token_hash_of(secret), now=now, expires_at=now + _LIFETIME)
+        return secret, now + _LIFETIME
+
+    async def look(self, secret: str) -> Account | None:
+        """Whom the link would log in, if anybody."""
+        return await self._store.find(token_hash_of(secret), now=self._now()) if is_token(secret) else None
+
+    async def use(self, secret: str) -> Account | None:
+        """Whom to log in; the link is used up."""
+        return await self._store.take(token_hash_of(secret), now=self._now()) if is_token(secret) else None

@@ -1,0 +1,204 @@
+"""What the API takes and gives: the schemas of its document, and what makes them of the services' values.
+
+Text that somebody else wrote is given as it is: it is data here, and whoever shows it escapes it.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from rootblood.domain import environments, keys, logins, tokens
+from rootblood.domain.tokens import Scope
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Usage(_Answer):
+    """What an environment uses now."""
+
+    memory_bytes: int
+    cpus: float
+    pids: int
+
+
+class Limits(_Answer):
+    """What an environment may use."""
+
+    memory_bytes: int
+    cpus: float
+    pids: int
+
+
+class Environment(_Answer):
+    """An account's environment; `absent` before it is first started, and after it is deleted."""
+
+    state: Literal["absent", "running", "stopped", "paused", "broken"]
+    image: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    usage: Usage | None = None
+    limits: Limits | None = None
+
+    @classmethod
+    def of(
+        cls, details: environments.EnvironmentDetails | None, usage: environments.Usage | None
+    ) -> "Environment":
+        """What the engine says."""
+        if details is None:
+            return cls(state="absent")
+        return cls(
+            state=details.environment.state.value,
+            image=details.environment.image,
+            created_at=details.environment.created_at,
+            started_at=details.started_at,
+            stopped_at=details.stopped_at,
+            usage=Usage(memory_bytes=usage.memory_bytes, cpus=usage.cpus, pids=usage.pids)
+            if usage is not None
+            else None,
+            limits=Limits(
+                memory_bytes=details.memory_limit_bytes, cpus=details.cpu_limit, pids=details.pids_limit
+            ),
+        )
+
+
+class NewSession(_Request):
+    """Who wants a session, where neither a token nor a login says so."""
+
+    name: str | None = None
+    password: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _name_and_password_belong_together(self) -> Self:
+        if (self.name is None) != (self.password is None):
+            raise ValueError("name and password are given together or not at all")
+        return self
+
+
+class Session(_Answer):
+    """A way into a running environment for a browser."""
+
+    url: str
+    """Logs a browser in, once."""
+
+    expires_at: datetime
+    """Until when it does."""
+
+    environment: Environment
+
+
+class Key(_Answer):
+    """A public key that logs in."""
+
+    fingerprint: str
+    algorithm: str
+    comment: str
+    created_at: datetime
+    line: str
+    """As in authorized_keys."""
+
+    @classmethod
+    def of(cls, entry: keys.AccountKey) -> "Key":
+        """A key of the account."""
+        return cls(
+            fingerprint=entry.key.fingerprint,
+            algorithm=entry.key.algorithm,
+            comment=entry.key.comment,
+            created_at=entry.created_at,
+            line=entry.key.line,
+        )
+
+
+class Keys(_Answer):
+    """The account's keys, oldest first."""
+
+    keys: list[Key]
+
+
+class NewKey(_Request):
+    """A public key to add."""
+
+    line: Annotated[str, Field(max_length=keys.MAX_LINE_CHARS)]
+    """As in a .pub file."""
+
+
+class LoginSession(_Answer):
+    """A browser that is logged in."""
+
+    id: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    address: str
+    user_agent: str
+    current: bool
+    """Whether it is the one that asks."""
+
+    @classmethod
+    def of(cls, login: logins.LoginSession, *, expires_at: datetime, current: bool) -> "LoginSession":
+        """A login session of the account."""
+        return cls(
+            id=login.id,
+            created_at=login.created_at,
+            last_used_at=login.last_used_at,
+            expires_at=expires_at,
+            address=login.address,
+            user_agent=login.user_agent,
+            current=current,
+        )
+
+
+class LoginSessions(_Answer):
+    """The account's login sessions, those used last first."""
+
+    login_sessions: list[LoginSession]
+
+
+class Token(_Answer):
+    """An API token, without its secret."""
+
+    id: str
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime
+
+    @classmethod
+    def of(cls, token: tokens.ApiToken) -> "Token":
+        """A token of the account."""
+        return cls(
+            id=token.id,
+            name=token.name,
+            scopes=sorted(token.scopes),
+            created_at=token.created_at,
+            expires_at=token.expires_at,
+        )
+
+
+class Tokens(_Answer):
+    """The account's tokens, the newest first."""
+
+    tokens: list[Token]
+
+
+class NewToken(_Request):
+    """A token to make."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    scopes: Annotated[set[Scope], Field(min_length=1)]
+    expires_in_s: Annotated[int, Field(ge=60, le=365 * 24 * 3600)] = 30 * 24 * 3600
+    """A month where nothing is said, and a year at most."""
+
+
+class MadeToken(_Answer):
+    """A token that was made; its secret is shown this once."""
+
+    secret: str
+    token: Token

@@ -1,0 +1,108 @@
+"""Operations: what one is, and how requests become calls of it.
+
+An operation says its method, path, scope, body and answer once. The router is made of that, and so is the
+OpenAPI document, so that neither can say what the other does not.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, ValidationError
+
+from rootblood.domain.tokens import Scope
+from rootblood.web.api.auth import ApiAuthentication, Caller
+from rootblood.web.api.problems import faults_of, problem
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, authenticated, allowed and read."""
+
+    caller: Caller
+    path: Mapping[str, str]
+    """The parts of the path that the operation's path names."""
+
+    body: Any
+    """What the operation takes, made of the request's body; None where it takes nothing."""
+
+    origin: str
+    """What the caller calls this site."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that the API does."""
+
+    method: str
+    path: str
+    """Below the API's; `{name}` is a part that the call gives."""
+
+    name: str
+    """Unique, for the document: its operationId."""
+
+    summary: str
+    scope: Scope
+    act: Callable[[Call], Awaitable[BaseModel | None]]
+    takes: type[BaseModel] | None = None
+    gives: type[BaseModel] | None = None
+    """None means that the answer has no body."""
+
+    status: HTTPStatus = HTTPStatus.OK
+    """Of the answer when all went well."""
+
+    location_of: Callable[[Any], str] | None = None
+    """Of what was made, from the answer; None where the answer has no Location."""
+
+    takes_password: bool = False
+    """Whether `takes` has a name and a password, which do in place of a token or a login; the body may be
+    empty then."""
+
+
+def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handler:
+    """What does an operation at each request for it."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if operation.takes_password:
+            body = await _body_of(request, operation)
+            if isinstance(body, web.Response):
+                return body
+            caller = await authentication.caller_by_body(request, operation.scope, body)
+        else:
+            caller = await authentication.caller(request, operation.scope)
+            body = await _body_of(request, operation)
+            if isinstance(body, web.Response):
+                return body
+        answer = await operation.act(Call(caller, request.match_info, body, authentication.origin(request)))
+        if answer is None:
+            return web.Response(status=operation.status)
+        response = web.Response(
+            status=operation.status, body=answer.model_dump_json().encode(), content_type=_JSON
+        )
+        if operation.location_of is not None:
+            response.headers["Location"] = operation.location_of(answer)
+        return response
+
+    return handle
+
+
+async def _body_of(request: web.Request, operation: Operation) -> BaseModel | web.Response | None:
+    """What the operation takes, made of the request's body; a response where it will not do."""
+    if operation.takes is None:
+        return None
+    data = await request.read()
+    if operation.takes_password and not data:
+        data = b"{}"
+    elif request.content_type != _JSON:
+        raise web.HTTPUnsupportedMediaType(text=f"the body is {_JSON}")
+    try:
+        return operation.takes.model_validate_json(data)
+    except ValidationError as error:
+        return problem(
+            request, HTTPStatus.UNPROCESSABLE_ENTITY, "the body is not as it should be", faults_of(error)
+        )

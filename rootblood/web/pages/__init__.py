@@ -1,0 +1,68 @@
+"""Pages for people: plain HTML made here, of use without a script, a mouse or a large screen.
+
+Whatever stands in a page is escaped by the templates; what somebody else wrote goes through `visible` as
+well, which shows what a browser would hide or obey.
+"""
+
+from datetime import datetime
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
+
+from aiohttp import web
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from rootblood.domain.text import escape_controls
+from rootblood.web.assets import Assets
+
+_FORMS_REFERRER_POLICY = "same-origin"
+"""Under `no-referrer`, as every other response has it, a browser sends `Origin: null` with a form, of this
+site's pages as of any other's (Fetch, "append a request `Origin` header"). Other sites learn nothing either
+way."""
+
+
+class Pages:
+    """Renders the templates. Making it reads and compiles them, which blocks.
+
+    Args:
+        assets: what the pages refer to.
+        base: path of the site, without a slash at its end; empty for the root.
+    """
+
+    def __init__(self, assets: Assets, base: str) -> None:
+        sources = {
+            file.name: file.read_text("utf-8") for file in files(__name__).joinpath("templates").iterdir()
+        }
+        environment = Environment(
+            loader=DictLoader(sources),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["visible"] = escape_controls
+        environment.filters["moment"] = _moment
+        environment.globals.update(base=base, asset=assets.path)
+        self._templates = {name: environment.get_template(name) for name in sources}
+        self.base = base
+
+    def render(self, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> web.Response:
+        """A response with the page that `template` makes of `values`."""
+        return web.Response(
+            status=status,
+            text=self._templates[template].render(values),
+            content_type="text/html",
+            headers={"Referrer-Policy": _FORMS_REFERRER_POLICY},
+        )
+
+    def refusal(self, _request: web.Request, status: HTTPStatus, text: str) -> web.Response:
+        """A response that says what went wrong."""
+        return self.render("message.html", status=status, title=status.phrase, text=text)
+
+    def redirect(self, path: str) -> web.Response:
+        """A response that sends the browser to a page of this site, by GET."""
+        return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": self.base + path})
+
+
+def _moment(value: datetime) -> str:
+    return value.strftime("%Y-%m-%d %H:%M UTC")

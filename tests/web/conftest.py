@@ -1,0 +1,232 @@
+"""A real HTTP door on a real socket, over real stores and the fake engine, and browsers for it."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from multidict import CIMultiDictProxy
+
+from rootblood.domain.accounts import Account
+from rootblood.link.keys import create_link_keys, read_link_keys
+from rootblood.services.accounts import Accounts
+from rootblood.services.environments import Environments
+from rootblood.services.links import Links
+from rootblood.services.logins import Logins
+from rootblood.services.passwords import Passwords
+from rootblood.services.penalties import Penalties
+from rootblood.services.tokens import Tokens
+from rootblood.services.visits import Visits
+from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
+from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.links import SqlLinkStore
+from rootblood.stores.sql.logins import SqlLoginStore
+from rootblood.stores.sql.schema import upgrade
+from rootblood.stores.sql.tokens import SqlTokenStore
+from rootblood.stores.sql.visits import SqlVisitStore
+from rootblood.web.server import WebDoor
+from rootblood.web.tls import read_tls
+from tests.e2e.installation import free_port
+from tests.fakes.engine import FakeEngine, FakeHost
+
+PASSWORD = "correct horse battery staple"
+_FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, read to its end."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    text: str
+
+    @property
+    def location(self) -> str:
+        return self.headers["Location"]
+
+    @property
+    def form_token(self) -> str:
+        found = _FORM_TOKEN.search(self.text)
+        assert found is not None, self.text
+        return found[1]
+
+
+@dataclass
+class Browser:
+    """What a browser does of itself: keeps cookies, sends `Origin` with forms, follows nothing unasked."""
+
+    url: str
+    session: aiohttp.ClientSession
+    headers: dict[str, str] = field(default_factory=dict)
+    """Sent with every request."""
+
+    cookies: dict[str, str] = field(default_factory=dict)
+    set_cookies: list[str] = field(default_factory=list)
+    """The raw headers, all that came."""
+
+    origin: str = ""
+    """What a form's `Origin` is, where it is not the URL."""
+
+    tls: ssl.SSLContext | bool = True
+    """Whose certificates are believed."""
+
+    async def request(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> Answer:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        sent = {**self.headers, **({"Cookie": cookies} if cookies else {}), **(headers or {})}
+        async with self.session.request(
+            method, self.url + path, headers=sent, allow_redirects=False, ssl=self.tls, **options
+        ) as response:
+            for name, morsel in response.cookies.items():
+                if morsel["max-age"] == "0" or not morsel.value:
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = morsel.value
+            self.set_cookies += response.headers.getall("Set-Cookie", [])
+            return Answer(response.status, response.headers, await response.text())
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.request("GET", path, headers=headers)
+
+    async def post(
+        self, path: str, fields: Mapping[str, str], *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send a form as a page of this very site would."""
+        sent = {"Origin": self.origin or self.url, **(headers or {})}
+        return await self.request("POST", path, headers=sent, data=dict(fields))
+
+    async def log_in(self, name: str = "alice", password: str = PASSWORD) -> Answer:
+        """Fill in the login form."""
+        form = await self.get("/login")
+        fields = {"form_token": form.form_token, "name": name, "password": password}
+        return await self.post("/login", fields)
+
+    async def press(self, path: str) -> Answer:
+        """Press a button of the start page."""
+        return await self.post(path, {"form_token": (await self.get("/")).form_token})
+
+
+@dataclass
+class House:
+    """The services below the door, and as many doors as a test wants."""
+
+    settings: Settings
+    database: Database
+    engine: FakeEngine
+    accounts: Accounts
+    environments: Environments
+    logins: Logins
+    links: Links
+    tokens: Tokens
+    visits: Visits
+    login_store: SqlLoginStore
+
+    def door(self, settings: WebSettings, penalties: PenaltySettings | None = None) -> WebDoor:
+        """A door that does not serve yet."""
+        return WebDoor(
+            accounts=self.accounts,
+            environments=self.environments,
+            logins=self.logins,
+            links=self.links,
+            tokens=self.tokens,
+            penalties=Penalties(penalties or PenaltySettings()),
+            visits=self.visits,
+            tls=read_tls(settings),
+            settings=settings,
+        )
+
+    @asynccontextmanager
+    async def open(
+        self, settings: WebSettings | None = None, penalties: PenaltySettings | None = None
+    ) -> AsyncIterator[str]:
+        """A door that serves, by the URL it listens on, whatever the public one."""
+        settings = (settings or WebSettings()).model_copy(update={"port": free_port()})
+        door = await asyncio.to_thread(self.door, settings, penalties)
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(door.serve(ready, stop))
+            try:
+                await ready
+                yield f"http{'s' if settings.tls_cert_file else ''}://127.0.0.1:{settings.port}"
+            finally:
+                stop.set()
+
+
+NewBrowser = Callable[..., Browser]
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    settings = Settings(
+        state_dir=tmp_path / "state",
+        passwords=PasswordSettings(memory_kib=64, time_cost=1, max_concurrent=2, max_queue=2),
+    )
+    database = Database(settings)
+    await upgrade(database)
+    (tmp_path / "host").mkdir()
+    await asyncio.to_thread(create_link_keys, tmp_path / "keys")
+    engine = FakeEngine(FakeHost(tmp_path / "host"))
+    passwords = Passwords(settings.passwords)
+    store = SqlAccountStore(database, settings.accounts)
+    visits = Visits(SqlVisitStore(database))
+    login_store = SqlLoginStore(database)
+    environments = Environments(
+        engine=engine,
+        store=store,
+        visits=visits,
+        keys=await asyncio.to_thread(read_link_keys, tmp_path / "keys"),
+        settings=LinkSettings(),
+    )
+    yield House(
+        settings=settings,
+        database=database,
+        engine=engine,
+        accounts=Accounts(store, passwords),
+        environments=environments,
+        logins=Logins(login_store, settings.web),
+        links=Links(SqlLinkStore(database)),
+        tokens=Tokens(SqlTokenStore(database)),
+        visits=visits,
+        login_store=login_store,
+    )
+    await environments.close()
+    await visits.close()
+    await engine.close()
+    passwords.close()
+    await database.close()
+
+
+@pytest.fixture
+async def alice(house: House) -> Account:
+    return await house.accounts.create("alice", password=PASSWORD)
+
+
+@pytest.fixture
+async def url(house: House) -> AsyncIterator[str]:
+    """A door with the settings of an installation that chose nothing."""
+    async with house.open() as url:
+        yield url
+
+
+@pytest.fixture
+async def new_browser() -> AsyncIterator[NewBrowser]:
+    """Make a browser with no cookies; `new_browser(url, **headers)`."""
+    async with aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=30)
+    ) as session:
+        yield lambda url, **headers: Browser(url, session, headers)
+
+
+@pytest.fixture
+def browser(url: str, new_browser: NewBrowser) -> Browser:
+    return new_browser(url)
