@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
+
+settings.register_profile("rootblood", deadline=None)  # no test depends on the machine's speed
+settings.load_profile("rootblood")
 
 
 @pytest.fixture(autouse=True)
