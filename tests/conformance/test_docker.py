@@ -1,9 +1,7 @@
 """What only a real engine can be short of, and what only Docker can get wrong."""
 
 import asyncio
-import gc
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,15 +51,6 @@ async def test_a_missing_image_is_named_as_such(instance: str, alice: Identity) 
         await engine.close()
 
 
-@pytest.fixture
-def collected() -> Iterator[None]:
-    """The SDK leaves a socket that could not connect to the garbage collector: let it come now."""
-    yield
-    gc.collect()
-
-
-@pytest.mark.usefixtures("collected")
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 async def test_an_engine_that_is_away_is_told_quickly(tmp_path: Path, alice: Identity) -> None:
     engine = DockerEngine(
         EngineSettings(url=f"unix://{tmp_path}/absent.sock"), EnvironmentSettings(), LimitsSettings()

@@ -17,6 +17,7 @@ import structlog
 from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from rootblood.engines.docker.connection import ClosingClient
 from rootblood.errors import (
     ConfigurationError,
     EngineUnavailableError,
@@ -81,11 +82,8 @@ class DockerClient:
     def _client(self) -> docker.APIClient:
         with self._making:
             if self._api is None:
-                self._api = docker.APIClient(
-                    base_url=self._url,
-                    version="auto",
-                    timeout=int(self._timeout_s),
-                    max_pool_size=self._threads,
+                self._api = ClosingClient(
+                    self._url, timeout_s=int(self._timeout_s), connections=self._threads
                 )
             return self._api
 

@@ -7,6 +7,7 @@ many tasks and servers at one container an account: whoever loses the race finds
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -65,6 +66,7 @@ from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettin
 _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
+_AMBIGUOUS = "is ambiguous"
 _NO_SUCH_SOURCE = "bind source path does not exist"
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
@@ -286,8 +288,15 @@ class DockerEngine:
             await asyncio.sleep(_ENSURE_PAUSE_S * attempt)
 
     def _make_shared(self, api: docker.APIClient) -> None:
+        self._make_network(api)
+        for volume in (shared_volume_name(self._instance), system_volume_name(self._instance)):
+            api.create_volume(volume, labels={INSTANCE_LABEL: self._instance})
+
+    def _make_network(self, api: docker.APIClient) -> None:
+        """Make the network, once: Docker lets several of one name be made at the same time."""
         name = network_name(self._instance)
-        if not api.networks(names=[f"^{name}$"]):
+        names = [f"^{name}$"]
+        if not api.networks(names=names):
             try:
                 api.create_network(
                     name,
@@ -301,8 +310,11 @@ class DockerEngine:
             except APIError as error:
                 if error.status_code != _CONFLICT:
                     raise
-        for volume in (shared_volume_name(self._instance), system_volume_name(self._instance)):
-            api.create_volume(volume, labels={INSTANCE_LABEL: self._instance})
+        # The oldest stays, by everybody's reckoning; no container is on another while there are several.
+        for extra in sorted(api.networks(names=names), key=lambda row: (row["Created"], row["Id"]))[1:]:
+            _log.info("network_made_twice", network=name, removed=extra["Id"])
+            with suppress(NotFound):
+                api.remove_network(extra["Id"])
 
     def _run_helper(self, api: docker.APIClient, document: bytes) -> None:
         created = api.create_container(
@@ -374,7 +386,9 @@ class DockerEngine:
             self._remove(api, container_id)
             return False
         except APIError as error:
-            if error.status_code != _CONFLICT:  # marked for removal
+            if _AMBIGUOUS in str(error.explanation):  # somebody has just made another network of that name
+                self._make_network(api)
+            elif error.status_code != _CONFLICT:  # marked for removal
                 raise
             return False
         return True
