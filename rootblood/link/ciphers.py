@@ -34,6 +34,23 @@ class PacketCipher(Encryption):
     """A packet that was opened ahead of asyncssh, which then asks for it by `decrypt_packet`."""
 
     @abstractmethod
+    def __init__(self, key: bytes, iv: bytes) -> None:
+        """Take the key, and where to begin if it is not the sequence number that says so."""
+
+    @classmethod
+    @override
+    def new(
+        cls,
+        cipher_name: str,
+        key: bytes,
+        iv: bytes,
+        mac_alg: bytes = b"",
+        mac_key: bytes = b"",
+        etm: bool = False,
+    ) -> Self:
+        return cls(key, iv)
+
+    @abstractmethod
     def length(self, sequence: int, packet: Buffer) -> int:
         """How much is sealed in the packet that begins with these bytes, four or more, by its own word."""
 
@@ -82,19 +99,6 @@ class GCMCipher(PacketCipher):
         self._fixed = iv[:4]
         self._invocation = int.from_bytes(iv[4:], "big")
 
-    @classmethod
-    @override
-    def new(
-        cls,
-        cipher_name: str,
-        key: bytes,
-        iv: bytes,
-        mac_alg: bytes = b"",
-        mac_key: bytes = b"",
-        etm: bool = False,
-    ) -> Self:
-        return cls(key, iv)
-
     @override
     def length(self, sequence: int, packet: Buffer) -> int:
         return int.from_bytes(packet[:LENGTH_BYTES], "big")
@@ -122,23 +126,11 @@ class ChaChaCipher(PacketCipher):
 
     _BLOCK = bytes(64)
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, iv: bytes) -> None:
+        del iv
         start = bytes(16)
         self._content = Cipher(ChaCha20(key[:32], start), mode=None).encryptor()
         self._length = Cipher(ChaCha20(key[32:], start), mode=None).encryptor()
-
-    @classmethod
-    @override
-    def new(
-        cls,
-        cipher_name: str,
-        key: bytes,
-        iv: bytes,
-        mac_alg: bytes = b"",
-        mac_key: bytes = b"",
-        etm: bool = False,
-    ) -> Self:
-        return cls(key)
 
     @override
     def length(self, sequence: int, packet: Buffer) -> int:

@@ -10,6 +10,7 @@ from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST
 from asyncssh.packet import UInt32
 
 from rootblood.link.channel import MAX_PACKET_BYTES, MIN_PACKET_BYTES, WINDOW_BYTES, LinkChannel
+from tests.link.shell import open_shell
 
 STREAM_BYTES = 16 * WINDOW_BYTES
 
@@ -89,29 +90,10 @@ async def _served(
         yield connection
 
 
-async def _open(channel: LinkChannel, session: "asyncssh.SSHClientSession[bytes]") -> None:
-    """Start a shell on `channel`."""
-    await channel.create(
-        lambda: session,
-        command=None,
-        subsystem=None,
-        env={},
-        request_pty=False,
-        term_type=None,
-        term_size=(0, 0, 0, 0),
-        term_modes={},
-        x11_forwarding=False,
-        x11_display=None,
-        x11_auth_path=None,
-        x11_single_connection=False,
-        agent_forwarding=False,
-    )
-
-
 async def test_never_more_than_a_window_is_held() -> None:
     reader = FitfulReader()
     async with _served(_stream) as connection:
-        await _open(LinkChannel(connection), reader)
+        await open_shell(LinkChannel(connection), reader)
         await reader.done.wait()
 
     assert reader.received == STREAM_BYTES
@@ -155,7 +137,7 @@ async def test_tiny_packets_are_held_in_few_pieces() -> None:
     session = SlowStart()
     async with _served(_drip) as connection:
         channel = LinkChannel(connection)
-        await _open(channel, session)
+        await open_shell(channel, session)
         while channel._recv_state == "open":  # noqa: ASYNC110 - asyncssh has no event for it
             await asyncio.sleep(0.01)
         pieces = len(channel._recv_buf)
@@ -169,7 +151,7 @@ async def test_tiny_packets_are_held_in_few_pieces() -> None:
 async def test_tiny_writes_wait_in_few_pieces() -> None:
     async with _served(_stream) as connection:
         channel = LinkChannel(connection)
-        await _open(channel, SlowStart())
+        await open_shell(channel, SlowStart())
         channel._send_window = 0  # as when the peer takes nothing
         for _ in range(TINY_PACKETS):
             channel.write(b"x")
@@ -186,7 +168,7 @@ async def _idle(process: asyncssh.SSHServerProcess[bytes]) -> None:
 async def test_packets_stay_small_whatever_is_announced() -> None:
     async with _served(_idle, window=2**32 - 1, max_pktsize=2**32 - 1) as connection:
         channel = LinkChannel(connection)
-        await _open(channel, SlowStart())
+        await open_shell(channel, SlowStart())
 
         assert channel._send_pktsize == MAX_PACKET_BYTES
 
@@ -195,7 +177,7 @@ async def test_packets_stay_small_whatever_is_announced() -> None:
 async def test_a_peer_that_wants_crumbs_is_dropped(size: int) -> None:
     async with _served(_idle, max_pktsize=size) as connection:
         with pytest.raises((asyncssh.ChannelOpenError, asyncssh.ProtocolError)):
-            await _open(LinkChannel(connection), SlowStart())
+            await open_shell(LinkChannel(connection), SlowStart())
         await connection.wait_closed()
 
 
@@ -207,6 +189,6 @@ async def _overflow(process: asyncssh.SSHServerProcess[bytes]) -> None:
 async def test_a_window_beyond_its_limit_ends_the_connection() -> None:
     session = SlowStart()
     async with _served(_overflow) as connection:
-        await _open(LinkChannel(connection), session)
+        await open_shell(LinkChannel(connection), session)
         await session.done.wait()
         await connection.wait_closed()

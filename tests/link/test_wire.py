@@ -11,6 +11,7 @@ import pytest
 
 from rootblood.link.channel import LinkChannel, bound_connection
 from rootblood.link.wire import Wire
+from tests.link.shell import open_shell
 
 TIMEOUT_S = 30
 BULK_BYTES = 8 * 1024 * 1024
@@ -87,21 +88,7 @@ async def connected(cipher: str, **options: object) -> AsyncIterator[asyncssh.SS
 
 async def opened(connection: asyncssh.SSHClientConnection) -> tuple[LinkChannel, Echoed]:
     channel, session = LinkChannel(connection), Echoed()
-    await channel.create(
-        lambda: session,
-        command=None,
-        subsystem=None,
-        env={},
-        request_pty=False,
-        term_type=None,
-        term_size=(0, 0, 0, 0),
-        term_modes={},
-        x11_forwarding=False,
-        x11_display=None,
-        x11_auth_path=None,
-        x11_single_connection=False,
-        agent_forwarding=False,
-    )
+    await open_shell(channel, session)
     return channel, session
 
 
