@@ -1,0 +1,291 @@
+"""The browser's terminal: a WebSocket between its page and a terminal in the environment.
+
+The page speaks ttyd's messages, whose first byte is their kind. From the page come `0` input, `1` the size as
+JSON, `2` "send no more for now" and `3` "go on"; to it goes `0` output. The first message is the size without
+a kind, as ttyd has it. Each is taken for what it says and none is passed on as it came: ttyd itself would
+lose output over `2` and `3`, which are this door's to obey.
+
+What a browser does not take stays in the environment: the buffer of its socket is small, and while that is
+full, nothing more is read from the link.
+"""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from rootblood.domain.accounts import Account
+from rootblood.errors import RootBloodError
+from rootblood.link.waiting import first_of
+from rootblood.services.ttyd import Terminal, TerminalSize, is_session
+
+_log = structlog.stdlib.get_logger(__name__)
+
+SUBPROTOCOL = "tty"
+
+_INPUT, _RESIZE, _PAUSE, _RESUME = b"0", b"1", b"2", b"3"  # from the page
+_OUTPUT = b"0"  # to it
+_DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY})
+
+_MAX_MESSAGE_BYTES = 64 * 1024
+"""Either way."""
+
+_MAX_DIMENSION = 1000
+"""Characters a side; tmux keeps the screen in memory."""
+
+_SEND_BUFFER_BYTES = 128 * 1024
+"""Of the kernel, for one socket. A ping waits behind it, and a reader of 300 KB/s is to answer in time."""
+
+_HEARTBEAT_S = 30.0
+_HELLO_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 1.0
+
+_RESIZE_INTERVAL_S = 0.05
+"""A size is passed on no more often than this; the last one always is."""
+
+MAX_SOCKETS = 32
+"""Open at one time for one account: each costs its environment a few processes."""
+
+_MAX_REASON_BYTES = 123
+"""RFC 6455 section 5.5: a control frame's 125, less the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the page is told at the end; it connects anew by itself after some of the codes."""
+
+    code: int
+    reason: str
+
+
+OVER = Ending(WSCloseCode.OK, "the session has ended")
+BROKEN_OFF = Ending(WSCloseCode.SERVICE_RESTART, "the way into your environment broke off")
+STOPPING = Ending(WSCloseCode.GOING_AWAY, "the server is being stopped")
+NOT_THE_PROTOCOL = Ending(WSCloseCode.POLICY_VIOLATION, "that was no message of a terminal")
+LOGGED_OUT = Ending(4401, "you are logged out")
+FAILED_CODE = 4503
+"""There is no terminal, and the reason says why: a message of `RootBloodError`."""
+
+CRASHED = Ending(WSCloseCode.INTERNAL_ERROR, "internal error; your administrator finds it in the log")
+
+Admit = Callable[[web.Request], Awaitable[Account]]
+"""Says whose terminal a request may have. Raises an HTTPException where it may have none, most of all where
+the Origin is another site's."""
+
+
+class TerminalOpener(Protocol):
+    """What terminals come from: `rootblood.services.terminals.Terminals`."""
+
+    def open(
+        self, account: Account, size: TerminalSize, *, session: str | None = None
+    ) -> AbstractAsyncContextManager[Terminal]:
+        """Lend a terminal; raises `RootBloodError` where there is none."""
+
+
+class TerminalSockets:
+    """The open terminals of all browsers.
+
+    Args:
+        terminals: where they come from.
+        admit: is asked for every WebSocket.
+    """
+
+    def __init__(self, terminals: TerminalOpener, admit: Admit) -> None:
+        self._terminals = terminals
+        self._admit = admit
+        self._open: dict[str, set[_Socket]] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """The WebSocket's."""
+        return [web.get("/terminal/ws", self.handle)]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one WebSocket to its end. `?session=NUMBER` chooses the tmux session."""
+        session = request.query.get("session")
+        if session is not None and not is_session(session):
+            raise web.HTTPBadRequest(text="there is no such session")
+        account = await self._admit(request)
+        connection = _Socket(request)
+        with self._listed(account, connection):
+            # A logout while the first answer was on its way found nothing to close.
+            await self._admit(request)
+            await connection.prepare()
+            await first_of(connection.serve(self._terminals, account, session), connection.told_to_end.wait())
+            await connection.close()
+        return connection.response
+
+    def close_all(self, userhash: str) -> None:
+        """Close every terminal of an account at once: it was locked, or its password changed, say."""
+        for connection in self._open.get(userhash, ()):
+            connection.end(LOGGED_OUT)
+
+    async def stop(self, _application: web.Application) -> None:
+        """Close every terminal; for `Application.on_shutdown`."""
+        for connections in self._open.values():
+            for connection in connections:
+                connection.end(STOPPING)
+
+    @contextmanager
+    def _listed(self, account: Account, connection: "_Socket") -> Iterator[None]:
+        mine = self._open.setdefault(account.userhash, set())
+        if len(mine) >= MAX_SOCKETS:
+            raise web.HTTPTooManyRequests(text="too many terminals; close some")
+        mine.add(connection)
+        try:
+            yield
+        finally:
+            mine.discard(connection)
+            if not mine:
+                self._open.pop(account.userhash, None)
+
+
+class _Socket:
+    """One browser's WebSocket."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.response = web.WebSocketResponse(
+            protocols=[SUBPROTOCOL],
+            max_msg_size=_MAX_MESSAGE_BYTES,
+            compress=False,
+            heartbeat=_HEARTBEAT_S,
+            timeout=_CLOSE_TIMEOUT_S,
+        )
+        self._ending: Ending | None = None
+        self.told_to_end = asyncio.Event()
+        self._may_send = asyncio.Event()
+        self._may_send.set()
+        self._size = TerminalSize(80, 24)
+        self._resized = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Answer the handshake.
+
+        Raises:
+            web.HTTPBadRequest: it is none, or not of this protocol.
+        """
+        ready = self.response.can_prepare(self._request)
+        if not ready.ok or ready.protocol != SUBPROTOCOL:
+            raise web.HTTPBadRequest(text="this is for the terminal's page")
+        if self._request.transport is not None:
+            connected = self._request.transport.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        await self.response.prepare(self._request)
+
+    def end(self, ending: Ending) -> None:
+        """Close it, from outside; nothing goes either way from now on."""
+        self._end(ending)
+        self.told_to_end.set()
+
+    async def serve(self, terminals: TerminalOpener, account: Account, session: str | None) -> None:
+        """Connect it with a terminal, until either of the two is over."""
+        try:
+            if not await self._greeted():
+                return
+            async with terminals.open(account, self._size, session=session) as terminal:
+                await first_of(
+                    self._pass_output(terminal), self._pass_input(terminal), self._pass_sizes(terminal)
+                )
+        except RootBloodError as error:
+            _log.warning("terminal_failed", userhash=account.userhash, cause=str(error))
+            self._end(Ending(FAILED_CODE, str(error)))
+        except Exception:  # noqa: BLE001 - the edge
+            _log.exception("terminal_crashed", userhash=account.userhash)
+            self._end(CRASHED)
+
+    async def close(self) -> None:
+        """Tell the browser the end, and leave one that does not answer."""
+        ending = self._ending or OVER
+        reason = ending.reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
+        await self.response.close(code=ending.code, message=reason, drain=False)
+        if self.response.close_code == WSCloseCode.ABNORMAL_CLOSURE and self._request.transport is not None:
+            self._request.transport.abort()
+
+    def _end(self, ending: Ending) -> None:
+        self._ending = self._ending or ending
+
+    async def _greeted(self) -> bool:
+        """Wait for the message that comes first, with the size."""
+        try:
+            first = await self.response.receive(timeout=_HELLO_TIMEOUT_S)
+        except TimeoutError:
+            self._end(NOT_THE_PROTOCOL)
+            return False
+        if first.type not in _DATA:
+            return False  # it left
+        size = parse_size(first.data)
+        if size is None:
+            self._end(NOT_THE_PROTOCOL)
+            return False
+        self._size = size
+        return True
+
+    async def _pass_output(self, terminal: Terminal) -> None:
+        try:
+            while output := await terminal.read():
+                for start in range(0, len(output), _MAX_MESSAGE_BYTES):
+                    await self._may_send.wait()
+                    if self.told_to_end.is_set():
+                        return
+                    await self.response.send_bytes(_OUTPUT + output[start : start + _MAX_MESSAGE_BYTES])
+        except OSError as error:  # the browser's end as well: then nobody is left to be told
+            _log.info("terminal_broke_off", cause=str(error))
+            self._end(BROKEN_OFF)
+        else:
+            self._end(OVER)
+
+    async def _pass_input(self, terminal: Terminal) -> None:
+        async for message in self.response:
+            if message.type not in _DATA or self.told_to_end.is_set():
+                return  # of an error aiohttp has told the browser
+            data = message.data.encode() if message.type is WSMsgType.TEXT else message.data
+            if not await self._obey(data[:1], data[1:], terminal):
+                self._end(NOT_THE_PROTOCOL)
+                return
+
+    async def _obey(self, kind: bytes, data: bytes, terminal: Terminal) -> bool:
+        """Do what one message says; False where it says nothing."""
+        if kind == _INPUT:
+            await terminal.write(data)
+        elif kind == _RESIZE:
+            size = parse_size(data)
+            if size is None:
+                return False
+            self._size = size
+            self._resized.set()
+        elif kind == _PAUSE:
+            self._may_send.clear()
+        elif kind == _RESUME:
+            self._may_send.set()
+        else:
+            return False
+        return True
+
+    async def _pass_sizes(self, terminal: Terminal) -> None:
+        while True:
+            await self._resized.wait()
+            self._resized.clear()
+            await terminal.resize(self._size)
+            await asyncio.sleep(_RESIZE_INTERVAL_S)
+
+
+def parse_size(data: bytes | str) -> TerminalSize | None:
+    """The size that a message tells, as far as it makes sense; None where it tells none."""
+    try:
+        told = json.loads(data)
+        columns, rows = told["columns"], told["rows"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if type(columns) is not int or type(rows) is not int:  # bool is an int, to isinstance
+        return None
+    return TerminalSize(_clamped(columns), _clamped(rows))
+
+
+def _clamped(characters: int) -> int:
+    return max(1, min(characters, _MAX_DIMENSION))
