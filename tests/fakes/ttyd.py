@@ -1,10 +1,12 @@
 """A stand-in for ttyd: its protocol on a UNIX socket, in the test's own loop, with what came in kept.
 
-It answers input with the same as output, and can be told to misbehave.
+It answers input with the same as output, and can be told to misbehave. Run with the path of a socket it is a
+process of its own, which ends with its last client, and writes down what it was told beside the socket.
 """
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -98,3 +100,20 @@ class SocketStream:
 
 async def connect_stream(path: Path) -> SocketStream:
     return SocketStream(*await asyncio.open_unix_connection(str(path)))
+
+
+async def run(path: Path) -> None:
+    """Until the last client is gone, or none has come for half a minute."""
+    ttyd = FakeTtyd()
+    async with ttyd.listening(path):
+        async with asyncio.timeout(30):
+            while not ttyd.hellos:  # noqa: ASYNC110 - nothing else runs here
+                await asyncio.sleep(0.01)
+        while ttyd.clients:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    told = {"hellos": ttyd.hellos, "arguments": ttyd.arguments, "resizes": ttyd.resizes}
+    path.with_suffix(".json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Path(sys.argv[1])))

@@ -1,0 +1,342 @@
+// The terminal's page: xterm.js at one end, the door's WebSocket at the other.
+//
+// The messages are ttyd's: `0` input, `1` size, `2` "send no more for now", `3` "go on" to the door, and `0` output
+// from it. The second and third are what keeps xterm.js from drowning: it holds what it has not shown yet.
+
+// This script is a module, for which there is no document.currentScript.
+const urls = document.querySelector("script[data-socket]").dataset;
+
+const HIGH_WATER = 1024 * 1024; // bytes that xterm.js holds, at which the door is to wait
+const LOW_WATER = 128 * 1024; // and go on
+const PIECE = 32 * 1024; // bytes of a paste in one message; the door takes 64 KiB
+const FIRST_WAIT = 500; // milliseconds to the first try to connect anew, doubled by each that fails
+const LONGEST_WAIT = 15000;
+const MAX_TITLE = 200; // characters
+const [OVER, LOGGED_OUT, FAILED] = [1000, 4401, 4503];
+const FINAL = new Set([OVER, 1008, 1009, 1011, LOGGED_OUT]); // codes after which trying again is the user's choice
+
+const THEMES = {
+  dark: {
+    background: "#141312", foreground: "#e8e6e3", cursor: "#e8e6e3", cursorAccent: "#141312",
+    selectionBackground: "#4d5a73",
+  },
+  light: {
+    background: "#fdfcfa", foreground: "#1c1b1a", cursor: "#1c1b1a", cursorAccent: "#fdfcfa",
+    selectionBackground: "#b9cdf0",
+    black: "#1c1b1a", red: "#a3142b", green: "#1e6b3c", yellow: "#7a5a00", blue: "#1f4fa3", magenta: "#8a2a86",
+    cyan: "#0b6a75", white: "#5c5955", brightBlack: "#6b6762", brightRed: "#c2253e", brightGreen: "#2b7f4c",
+    brightYellow: "#8a6800", brightBlue: "#3465bd", brightMagenta: "#a13d9c", brightCyan: "#1a7d89",
+    brightWhite: "#3a3836",
+  },
+};
+
+const KEYS = { Escape: "\x1b", Tab: "\t" };
+const ARROWS = { ArrowUp: "A", ArrowDown: "B", ArrowRight: "C", ArrowLeft: "D" };
+
+const element = (id) => document.getElementById(id);
+const encoder = new TextEncoder();
+
+allowStyles();
+const [{ Terminal }, { FitAddon }, { WebLinksAddon }, { ClipboardAddon, Base64 }, { Unicode11Addon }] =
+  await Promise.all(["xterm", "fit", "webLinks", "clipboard", "unicode11"].map((name) => import(urls[name])));
+
+const settings = {
+  get: (name, otherwise) => {
+    try {
+      return localStorage.getItem(`rootblood.${name}`) ?? otherwise;
+    } catch {
+      return otherwise; // storage may be forbidden
+    }
+  },
+  set: (name, value) => {
+    try {
+      localStorage.setItem(`rootblood.${name}`, value);
+    } catch {
+      // then it holds for this page
+    }
+  },
+};
+
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const terminal = new Terminal({
+  allowProposedApi: true, // for unicode11
+  fontFamily: "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace",
+  fontSize: fontSize(settings.get("font-size", 15)),
+  macOptionClickForcesSelection: true,
+  minimumContrastRatio: 4.5,
+  screenReaderMode: settings.get("screen-reader", "") === "yes",
+  scrollback: 2000,
+});
+const fit = new FitAddon();
+terminal.loadAddon(fit);
+terminal.loadAddon(new WebLinksAddon((_event, uri) => window.open(uri, "_blank", "noopener,noreferrer")));
+// Programs may fill the clipboard, as in other terminals (OSC 52), and never read it.
+terminal.loadAddon(new ClipboardAddon(new Base64(), { readText: () => "", writeText: (_kind, text) => copy(text) }));
+terminal.loadAddon(new Unicode11Addon());
+terminal.unicode.activeVersion = "11";
+applyTheme();
+terminal.open(element("terminal"));
+fit.fit();
+terminal.focus();
+
+let socket = null;
+let failures = 0;
+let timer = 0;
+let control = false;
+
+connect();
+
+function connect() {
+  clearTimeout(timer);
+  element("notice").hidden = true;
+  state("Connecting", "");
+  const url = new URL(urls.socket, location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  const session = new URL(location.href).searchParams.get("session");
+  if (session !== null) {
+    url.searchParams.set("session", session);
+  }
+  const mine = new WebSocket(url, "tty");
+  let waiting = 0; // bytes that xterm.js has not shown
+  let paused = false;
+  let shown = false;
+  socket?.close();
+  socket = mine;
+  mine.binaryType = "arraybuffer";
+  mine.onopen = () => {
+    fit.fit();
+    mine.send(JSON.stringify({ AuthToken: "", ...size() }));
+  };
+  mine.onmessage = (message) => {
+    const data = new Uint8Array(message.data);
+    if (data[0] !== 0x30) {
+      return;
+    }
+    if (!shown) {
+      shown = true;
+      failures = 0;
+      terminal.reset(); // what is there now is the door's to draw
+      state("Connected", "open");
+    }
+    waiting += data.length;
+    if (!paused && waiting > HIGH_WATER) {
+      paused = true;
+      mine.send("2");
+    }
+    terminal.write(data.subarray(1), () => {
+      waiting -= data.length;
+      if (paused && waiting < LOW_WATER && mine.readyState === WebSocket.OPEN) {
+        paused = false;
+        mine.send("3");
+      }
+    });
+  };
+  mine.onclose = (event) => {
+    if (socket === mine) {
+      socket = null;
+      closed(event.code, event.reason, shown);
+    }
+  };
+}
+
+async function closed(code, reason, shown) {
+  state("Not connected", "closed");
+  if (code === OVER) {
+    notice("The session has ended.", "New session");
+  } else if (code === LOGGED_OUT || (!shown && code === 1006 && (await loggedOut()))) {
+    notice("You are logged out.", "Log in");
+    element("connect").onclick = () => location.reload();
+  } else if (FINAL.has(code)) {
+    notice(`The terminal was closed: ${reason || code}.`, "Connect");
+  } else {
+    const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failures) * (0.75 + Math.random() / 2);
+    failures += 1;
+    const why = code === FAILED ? reason : "The connection is lost";
+    notice(`${why}. Trying again in ${Math.ceil(wait / 1000)} s.`, "Connect now");
+    state("Reconnecting", "closed");
+    timer = setTimeout(connect, wait);
+  }
+}
+
+// A WebSocket that was refused does not say why; the page does.
+async function loggedOut() {
+  try {
+    const answer = await fetch(location.href, { method: "HEAD", redirect: "manual", cache: "no-store" });
+    return answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403;
+  } catch {
+    return false;
+  }
+}
+
+function send(kind, data) {
+  if (socket?.readyState !== WebSocket.OPEN) {
+    return;
+  }
+  for (let start = 0; start < data.length; start += PIECE) {
+    const piece = data.subarray(start, start + PIECE);
+    const message = new Uint8Array(piece.length + 1);
+    message[0] = kind.charCodeAt(0);
+    message.set(piece, 1);
+    socket.send(message);
+  }
+}
+
+function size() {
+  return { columns: terminal.cols, rows: terminal.rows };
+}
+
+function state(text, kind) {
+  element("state").textContent = text;
+  element("state").className = kind;
+}
+
+function notice(text, action) {
+  element("notice-text").textContent = text;
+  element("connect").textContent = action;
+  element("connect").onclick = () => {
+    failures = 0;
+    connect();
+    terminal.focus();
+  };
+  element("notice").hidden = false;
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // not allowed, or the page has no focus: as in a terminal that has no clipboard
+  }
+}
+
+function fontSize(value) {
+  const number = Math.round(Number(value));
+  return number >= 8 && number <= 32 ? number : 15;
+}
+
+function applyTheme() {
+  const chosen = settings.get("theme", "auto");
+  const name = chosen in THEMES ? chosen : prefersDark.matches ? "dark" : "light";
+  terminal.options.theme = THEMES[name];
+  document.documentElement.classList.toggle("dark", name === "dark");
+  document.documentElement.classList.toggle("light", name === "light");
+}
+
+// What the user does.
+
+function withControl(text) {
+  if (!control || text.length !== 1) {
+    return text;
+  }
+  press(false);
+  return String.fromCharCode(text.toUpperCase().charCodeAt(0) & 0x1f);
+}
+
+function press(pressed) {
+  control = pressed;
+  document.querySelector("[data-key=Control]").setAttribute("aria-pressed", String(pressed));
+}
+
+terminal.onData((text) => send("0", encoder.encode(withControl(text))));
+terminal.onBinary((text) => send("0", Uint8Array.from(text, (character) => character.charCodeAt(0))));
+terminal.onResize(() => send("1", encoder.encode(JSON.stringify(size()))));
+terminal.onTitleChange((title) => {
+  const short = title.slice(0, MAX_TITLE);
+  element("title").textContent = short || "Terminal";
+  document.title = `${short || "Terminal"} - RootBlood`;
+});
+terminal.onBell(() => {
+  element("terminal").classList.add("bell");
+  setTimeout(() => element("terminal").classList.remove("bell"), 150);
+  if (document.hidden && !document.title.startsWith("* ")) {
+    document.title = `* ${document.title}`;
+  }
+});
+terminal.attachCustomKeyEventHandler((event) => {
+  if (event.ctrlKey && event.shiftKey && event.code === "KeyC") {
+    if (event.type === "keydown" && terminal.hasSelection()) {
+      copy(terminal.getSelection());
+    }
+    event.preventDefault(); // in some browsers it opens their tools
+    return false;
+  }
+  // The browser's own paste, which xterm.js takes from there.
+  return !(event.ctrlKey && event.shiftKey && event.code === "KeyV");
+});
+
+new ResizeObserver(() => fit.fit()).observe(element("terminal"));
+prefersDark.addEventListener("change", applyTheme);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) {
+    document.title = document.title.replace(/^\* /, "");
+    retry();
+  }
+});
+addEventListener("online", retry);
+
+// Waiting is for a door that is away, not for a network that has just come back.
+function retry() {
+  if (socket === null && failures > 0 && element("state").textContent === "Reconnecting") {
+    connect();
+  }
+}
+
+element("keys").addEventListener("pointerdown", (event) => event.preventDefault()); // the terminal keeps the focus
+element("keys").addEventListener("click", (event) => {
+  const key = event.target.closest("button")?.dataset.key;
+  if (key === "Control") {
+    press(!control);
+  } else if (key in ARROWS) {
+    terminal.input((terminal.modes.applicationCursorKeysMode ? "\x1bO" : "\x1b[") + ARROWS[key]);
+  } else if (key in KEYS) {
+    terminal.input(KEYS[key]);
+  }
+  terminal.focus();
+});
+
+element("theme").value = settings.get("theme", "auto");
+element("theme").addEventListener("change", (event) => {
+  settings.set("theme", event.target.value);
+  applyTheme();
+});
+element("font-size").value = terminal.options.fontSize;
+element("font-size").addEventListener("change", (event) => {
+  terminal.options.fontSize = fontSize(event.target.value);
+  event.target.value = terminal.options.fontSize;
+  settings.set("font-size", terminal.options.fontSize);
+  fit.fit();
+});
+element("screen-reader").checked = terminal.options.screenReaderMode;
+element("screen-reader").addEventListener("change", (event) => {
+  terminal.options.screenReaderMode = event.target.checked;
+  settings.set("screen-reader", event.target.checked ? "yes" : "no");
+});
+element("settings").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    element("settings").open = false;
+    terminal.focus();
+  }
+});
+
+// xterm.js makes style elements and style attributes, which the content security policy of this site forbids, as it
+// would those of somebody who got markup into a page. A script may do the same by other names.
+function allowStyles() {
+  const createElement = document.createElement;
+  document.createElement = function (name, ...rest) {
+    const made = createElement.call(document, name, ...rest);
+    if (name === "style") {
+      const sheet = new CSSStyleSheet();
+      document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+      Object.defineProperty(made, "textContent", { set: (css) => sheet.replaceSync(css) });
+    }
+    return made;
+  };
+  const setAttribute = Element.prototype.setAttribute;
+  Element.prototype.setAttribute = function (name, value) {
+    if (name === "style") {
+      this.style.cssText = value;
+    } else {
+      setAttribute.call(this, name, value);
+    }
+  };
+}
