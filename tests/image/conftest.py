@@ -154,7 +154,8 @@ def make_environment(keys: Path) -> Iterator[Environment]:
         try:
             docker_ok(
                 *("run", "--detach", "--name", container, *HARDENED, "--init", "--pids-limit", "256"),
-                *("--user", f"{account.uid}:{account.uid}", "--tmpfs", "/tmp", "--tmpfs", "/run"),
+                *("--user", f"{account.uid}:{account.uid}", "--tmpfs", "/tmp"),
+                *("--tmpfs", f"/run:uid={account.uid},gid={account.uid}"),
                 *("--env", f"HOME={account.home}", "--env", f"USER={account.name}"),
                 *("--volume", f"{volumes.home}:/home", "--volume", f"{volumes.shared}:/global"),
                 *("--volume", f"{volumes.system}:/etc/rootblood:ro", IMAGE),

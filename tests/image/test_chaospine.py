@@ -121,5 +121,6 @@ def test_our_own_files_are_roots_and_on_no_path() -> None:
         "root:root 644 /usr/lib/rootblood/session.conf",
         "root:root 755 /usr/lib/rootblood/shell",
         "root:root 644 /usr/lib/rootblood/sshd_config",
+        "root:root 755 /usr/lib/rootblood/web-terminal",
     ]
     assert "rootblood" not in path

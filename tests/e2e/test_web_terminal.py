@@ -1,0 +1,220 @@
+"""The browser's terminal on the real engine: a page's WebSocket, the door's handler, the link, ttyd, tmux."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from blockbuster import BlockBuster
+
+from rootblood.app import open_core
+from rootblood.domain.accounts import Account
+from rootblood.services.terminals import TTYD_SOCKET, Terminals
+from rootblood.settings import EngineSettings, Settings
+from rootblood.web.terminal import TerminalSockets
+from tests.e2e.installation import Client, Installation, wait_until
+from tests.e2e.terminal import terminal
+
+_NOT_TEXT = re.compile(rb"\x1b(?:\[[0-9;?>=]*[a-zA-Z]|\].*?(?:\x07|\x1b\\)|[()].|[=>78M])")
+
+
+@dataclass
+class Page:
+    """What a browser has of a terminal."""
+
+    websocket: aiohttp.ClientWebSocketResponse
+    output: bytearray = field(default_factory=bytearray)
+
+    @property
+    def text(self) -> str:
+        """All output, without what moves the cursor and changes colours."""
+        return _NOT_TEXT.sub(b"", bytes(self.output)).decode(errors="replace")
+
+    async def enter(self, line: str) -> None:
+        await self.websocket.send_str(f"0{line}\r")
+
+    async def resize(self, columns: int, rows: int) -> None:
+        await self.websocket.send_str("1" + json.dumps({"columns": columns, "rows": rows}))
+
+    async def receive(self) -> bool:
+        """Take what comes next; False at the end."""
+        message = await self.websocket.receive()
+        if message.type is not aiohttp.WSMsgType.BINARY:
+            return False
+        self.output += message.data[1:]
+        return True
+
+    async def wait_for(self, pattern: str) -> str:
+        """Take output until its text has `pattern`; what matched."""
+        async with asyncio.timeout(30):
+            while (found := re.search(pattern, self.text)) is None:
+                assert await self.receive(), self.text
+        self.output.clear()
+        return found.group()
+
+    async def wait_closed(self) -> int | None:
+        """Take the rest; the code it was closed with."""
+        async with asyncio.timeout(30):
+            while await self.receive():
+                pass
+        return self.websocket.close_code
+
+
+@dataclass(frozen=True)
+class Door:
+    """The terminals' part of the web door, for one account after another."""
+
+    url: str
+    sockets: TerminalSockets
+
+    @asynccontextmanager
+    async def page(self, name: str, query: str = "") -> AsyncIterator[Page]:
+        url = f"{self.url}/terminal/ws{query}"
+        async with (
+            aiohttp.ClientSession(headers={"X-Account": name}) as browser,
+            browser.ws_connect(url, protocols=["tty"], max_msg_size=0) as websocket,
+        ):
+            await websocket.send_json({"AuthToken": "", "columns": 100, "rows": 30})
+            yield Page(websocket)
+
+
+@pytest.fixture
+async def door(installation: Installation, no_blocking_calls: BlockBuster) -> AsyncIterator[Door]:
+    settings = Settings(
+        state_dir=installation.directory / "state",
+        keys_dir=installation.directory / "keys",
+        engine=EngineSettings(instance=installation.instance),
+    )
+    no_blocking_calls.deactivate()  # keys are read at the start
+    async with open_core(settings) as core:
+        no_blocking_calls.activate()
+
+        async def admit(request: web.Request) -> Account:
+            return await core.accounts.get(request.headers["X-Account"])
+
+        sockets = TerminalSockets(Terminals(core.environments), admit)
+        application = web.Application()
+        application.add_routes(sockets.routes())
+        application.on_shutdown.append(sockets.stop)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield Door(f"http://127.0.0.1:{runner.addresses[0][1]}", sockets)
+        await runner.cleanup()
+
+
+async def output(client: Client, command: str) -> str:
+    return await asyncio.to_thread(client.output, command)
+
+
+async def test_type_see_and_resize(door: Door) -> None:
+    async with door.page("alice") as page:
+        await page.wait_for(r"alice@rootblood:~\$")
+        await page.enter("echo $((6 * 7)) $TERM; stty size")
+        await page.wait_for("42 tmux-256color")
+        await page.wait_for("30 100")
+        await page.resize(120, 40)
+        await page.wait_for(r"\$")
+        await page.enter("stty size")
+        await page.wait_for("40 120")
+        await page.enter("exit 3")
+        assert 1000 == await page.wait_closed()
+
+
+async def test_the_screen_is_the_same_after_a_drop_and_in_ssh(
+    door: Door, alice: Client, tmp_path: Path
+) -> None:
+    async with door.page("alice") as page:
+        await page.wait_for(r"\$")
+        await page.enter("marker=kept; echo begun")
+        await page.wait_for("begun\r")
+    await asyncio.to_thread(_look_from_ssh, alice, tmp_path)
+    async with door.page("alice") as page:
+        await page.wait_for("seen kept")
+        await page.enter("exit")
+        assert 1000 == await page.wait_closed()
+
+
+def _look_from_ssh(alice: Client, directory: Path) -> None:
+    with terminal(directory, alice.argv(options=["-tt"])) as window:
+        window.wait_for("begun")
+        window.enter("echo seen $marker")
+        window.wait_for("\nseen kept")
+
+
+async def test_the_same_screen_in_ssh_and_in_the_browser_at_once(
+    door: Door, alice: Client, tmp_path: Path
+) -> None:
+    with terminal(tmp_path, alice.argv(options=["-tt"])) as window:
+        await asyncio.to_thread(window.wait_for, "$")
+        window.enter("tmux -S /run/rootblood/tmux display -p 'number #{session_id}'")
+        shown = await asyncio.to_thread(window.wait_for, "\nnumber $")
+        found = re.search(r"^number \$(\d+)", shown, re.MULTILINE)
+        assert found is not None
+        async with door.page("alice", f"?session={found[1]}") as page:
+            await page.wait_for("number")
+            await page.enter("echo from the $((1)) browser")
+            await asyncio.to_thread(window.wait_for, "\nfrom the 1 browser")
+            window.enter("echo from $((1)) ssh")
+            await page.wait_for("from 1 ssh")
+        window.enter("exit")
+        await asyncio.to_thread(window.wait_for, "status=0")
+
+
+async def test_ttyd_ends_with_its_last_client_and_listens_on_no_port(
+    door: Door, alice: Client, bob: Client
+) -> None:
+    async with door.page("alice") as one, door.page("alice") as other:
+        for page in (one, other):
+            await page.wait_for(r"\$")
+        assert "1\n" == await output(alice, "pgrep -cx ttyd")
+        assert "700\n" == await output(alice, f"stat -c %a $(dirname {TTYD_SOCKET})")
+        # State 0A is LISTEN; at 127.0.0.11 it is Docker's own resolver.
+        listening = """awk '$4 == "0A" && $2 !~ /^0B00007F/' /proc/net/tcp /proc/net/tcp6"""
+        assert "" == await output(alice, listening)
+        assert "no\n" == await output(bob, f"[ -e {TTYD_SOCKET} ] || echo no")
+        await other.enter("exit")
+        await other.wait_closed()
+        await one.enter("echo still $((1)) here")
+        await one.wait_for("still 1 here")
+        await one.enter("exit")
+        await one.wait_closed()
+    await asyncio.to_thread(wait_until, lambda: b"0\n" == alice.run("pgrep -cx ttyd").stdout, what="no ttyd")
+
+
+async def test_a_reader_of_300_kb_a_second_loses_nothing(door: Door, bob: Client) -> None:
+    # tmux would leave out what nobody could see.
+    await output(bob, "rb config shell plain; head -c 3000000 /dev/urandom | base64 -w0 > data")
+    expected = (await output(bob, "sha256sum < data")).split()[0]
+    async with door.page("bob") as page:
+        await page.wait_for(r"\$")
+        await page.enter("stty -echo -opost; printf 'be''gin'; cat data; printf 'end'; sleep 600")
+        while b"begin" not in page.output:
+            assert await page.receive()
+        del page.output[: page.output.index(b"begin") + 5]
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        async with asyncio.timeout(60):
+            while not page.output.endswith(b"end"):
+                assert await page.receive()
+                await asyncio.sleep(max(0, start + len(page.output) / 300_000 - loop.time()))
+    assert expected == hashlib.sha256(page.output[:-3]).hexdigest()
+    await output(bob, "rb config shell tmux; rm data")
+
+
+async def test_a_stopped_environment_breaks_off_and_is_there_again(
+    door: Door, installation: Installation
+) -> None:
+    async with door.page("bob") as page:
+        await page.wait_for(r"\$")
+        await asyncio.to_thread(installation.cli, "env", "stop", "bob")
+        assert 1012 == await page.wait_closed()
+    async with door.page("bob") as page:
+        await page.wait_for(r"\$")

@@ -1,0 +1,53 @@
+"""`web-terminal` starts ttyd for the browser's terminals, once, where nobody else reaches it."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.image.conftest import Environment
+
+PROGRAM = "/usr/lib/rootblood/web-terminal"
+SOCKET = "/run/rootblood/ttyd.sock"
+
+
+@pytest.fixture
+def clean(environment: Environment) -> Iterator[Environment]:
+    """An environment without a ttyd, before and after."""
+    yield environment
+    environment.exec("sh", "-c", "pkill -x ttyd; rm -rf /run/rootblood")
+
+
+def count(environment: Environment) -> int:
+    return int(environment.exec("pgrep", "-cx", "ttyd").stdout)
+
+
+def test_starts_one_however_many_ask_at_once(clean: Environment) -> None:
+    command = ["docker", "exec", clean.container, PROGRAM]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(5)]
+    assert [(b"", None)] * 5 == [run.communicate(timeout=60) for run in runs]
+    assert [0] * 5 == [run.returncode for run in runs]
+    assert 1 == count(clean)
+
+
+def test_it_belongs_to_the_account_and_nobody_else_reaches_it(clean: Environment) -> None:
+    assert 0 == clean.exec(PROGRAM).returncode
+    shown = clean.exec("stat", "-c", "%a %u", "/run/rootblood").stdout
+    assert f"700 {clean.account.uid}\n" == shown
+    assert "1\n" == clean.exec("sh", "-c", "wc -l < /proc/net/tcp").stdout  # the heading
+
+
+def test_a_socket_left_behind_is_replaced(clean: Environment) -> None:
+    assert 0 == clean.exec(PROGRAM).returncode
+    clean.exec("pkill", "-KILL", "-x", "ttyd")
+    assert 0 == clean.exec("test", "-S", SOCKET).returncode
+    assert 0 == clean.exec(PROGRAM).returncode
+    assert 1 == count(clean)
+
+
+def test_where_ttyd_cannot_listen_none_is_left(clean: Environment) -> None:
+    # It would try for ever.
+    assert 0 == clean.exec("mkdir", "-p", f"{SOCKET}/directory").returncode
+    refused = clean.exec(PROGRAM)
+    assert (1, "rootblood: ttyd does not start\n") == (refused.returncode, refused.stderr)
+    assert 0 == count(clean)
