@@ -323,13 +323,14 @@ element("settings").addEventListener("keydown", (event) => {
 function allowStyles() {
   const createElement = document.createElement;
   document.createElement = function (name, ...rest) {
-    const made = createElement.call(document, name, ...rest);
-    if (name === "style") {
-      const sheet = new CSSStyleSheet();
-      document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
-      Object.defineProperty(made, "textContent", { set: (css) => sheet.replaceSync(css) });
+    if (name !== "style") {
+      return createElement.call(document, name, ...rest);
     }
-    return made;
+    const inPlace = createElement.call(document, "template"); // an empty style would be complained of already
+    const sheet = new CSSStyleSheet();
+    document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+    Object.defineProperty(inPlace, "textContent", { set: (css) => sheet.replaceSync(css) });
+    return inPlace;
   };
   const setAttribute = Element.prototype.setAttribute;
   Element.prototype.setAttribute = function (name, value) {
