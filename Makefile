@@ -1,6 +1,6 @@
 # Every target is one script in scripts/; each of their steps is skipped when already done.
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench image lock clean
+.PHONY: help up test lint bench image lock assets clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ image: ## build the environments' image if its files changed (FRESH=1: from toda
 
 lock: ## pin requirements/*.txt again (LOCK_ARGS=--upgrade: to newer versions)
 	@exec scripts/lock $(LOCK_ARGS)
+
+assets: ## take xterm.js from the packages that requirements/assets/package.json says (needs npm)
+	@exec scripts/assets --update
 
 clean: ## remove what was built here; accounts, keys and homes stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

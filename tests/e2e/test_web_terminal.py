@@ -218,3 +218,5 @@ async def test_a_stopped_environment_breaks_off_and_is_there_again(
         assert 1012 == await page.wait_closed()
     async with door.page("bob") as page:
         await page.wait_for(r"\$")
+        await page.enter("exit")
+        assert 1000 == await page.wait_closed()

@@ -138,6 +138,10 @@ async def test_type_and_see_then_lose_the_connection_and_find_the_same_screen(
     sockets.close_all(next(iter(sockets._open)))
     await expect(page.locator("#notice")).to_contain_text("You are logged out")
     assert [] == complaints
+    await page.get_by_role("button", name="Log in").click()  # here, without a login, the page again
+    await wait_for(page, "now ")
+    await page.keyboard.type("exit\n")
+    await expect(page.locator("#notice")).to_contain_text("The session has ended")
 
 
 @pytest.mark.timeout(180)
