@@ -52,6 +52,9 @@ _RESIZE_INTERVAL_S = 0.05
 MAX_SOCKETS = 32
 """Open at one time for one account: each costs its environment a few processes."""
 
+_ASK_AGAIN_S = 10.0
+"""An account may be locked by another process, which cannot close what is open here."""
+
 _MAX_REASON_BYTES = 123
 """RFC 6455 section 5.5: a control frame's 125, less the code."""
 
@@ -93,12 +96,14 @@ class TerminalSockets:
 
     Args:
         terminals: where they come from.
-        admit: is asked for every WebSocket.
+        admit: is asked for every WebSocket, and again while it is open.
+        ask_again_s: how often.
     """
 
-    def __init__(self, terminals: TerminalOpener, admit: Admit) -> None:
+    def __init__(self, terminals: TerminalOpener, admit: Admit, *, ask_again_s: float = _ASK_AGAIN_S) -> None:
         self._terminals = terminals
         self._admit = admit
+        self._ask_again_s = ask_again_s
         self._open: dict[str, set[_Socket]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -116,7 +121,11 @@ class TerminalSockets:
             # A logout while the first answer was on its way found nothing to close.
             await self._admit(request)
             await connection.prepare()
-            await first_of(connection.serve(self._terminals, account, session), connection.told_to_end.wait())
+            await first_of(
+                connection.serve(self._terminals, account, session),
+                connection.told_to_end.wait(),
+                self._watch(request, connection),
+            )
             await connection.close()
         return connection.response
 
@@ -130,6 +139,18 @@ class TerminalSockets:
         for connections in self._open.values():
             for connection in connections:
                 connection.end(STOPPING)
+
+    async def _watch(self, request: web.Request, connection: "_Socket") -> None:
+        """Return when the browser would not be let in any more."""
+        while True:
+            await asyncio.sleep(self._ask_again_s)
+            try:
+                await self._admit(request)
+            except web.HTTPException:
+                connection.end(LOGGED_OUT)
+                return
+            except RootBloodError as error:  # who is in already stays while nobody can tell
+                _log.warning("terminal_not_asked_again", cause=str(error))
 
     @contextmanager
     def _listed(self, account: Account, connection: "_Socket") -> Iterator[None]:

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from rootblood.domain.accounts import Account, AccountState
-from rootblood.errors import EnvironmentBrokenError
+from rootblood.errors import EnvironmentBrokenError, StoreUnavailableError
 from rootblood.services.ttyd import Terminal, TerminalSize, connect
 from rootblood.web.terminal import FAILED_CODE, MAX_SOCKETS, TerminalSockets, parse_size
 from tests.fakes.ttyd import FakeTtyd, SocketStream, connect_stream
@@ -65,6 +65,7 @@ class Door:
     terminals: SocketTerminals
     sockets: TerminalSockets
     admitted: int = 0
+    refusal: Exception | None = None
 
     @asynccontextmanager
     async def page(
@@ -93,6 +94,8 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     async def admit(request: web.Request) -> Account:
         if request.headers.get("Origin") == "https://elsewhere.test":
             raise web.HTTPForbidden
+        if made.refusal is not None:
+            raise made.refusal
         made.admitted += 1
         return ALICE
 
@@ -270,6 +273,19 @@ async def test_who_is_refused_gets_no_socket(door: Door) -> None:
 async def test_it_is_asked_again_who_may_come_in_once_a_logout_would_find_the_socket(door: Door) -> None:
     async with door.page():
         assert 2 == door.admitted
+
+
+async def test_who_is_locked_by_another_process_is_closed_soon(door: Door) -> None:
+    door.sockets._ask_again_s = 0.05
+    async with door.page() as page:
+        await until(lambda: door.ttyd.clients == 1)
+        door.refusal = StoreUnavailableError("the database is away")  # which costs nobody a terminal
+        await asyncio.sleep(0.2)
+        await page.send_bytes(b"0x")
+        assert b"x" == await received(page, 1)
+        door.refusal = web.HTTPForbidden()
+        assert (4401, "you are logged out") == await ending(page)
+    await until(lambda: door.ttyd.clients == 0)
 
 
 async def test_an_account_has_so_many_terminals_and_no_more(door: Door) -> None:
