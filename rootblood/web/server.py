@@ -13,6 +13,7 @@ from rootblood.services.environments import Environments
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.penalties import Penalties
+from rootblood.services.terminals import Terminals
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
@@ -36,6 +37,7 @@ from rootblood.web.pages.dashboard import Dashboard
 from rootblood.web.pages.links import LinkPages
 from rootblood.web.pages.login import LoginPages
 from rootblood.web.pages.members import Members
+from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
 
 _SHUTDOWN_TIMEOUT_S = 5.0
@@ -145,6 +147,12 @@ class WebDoor:
         assets = Assets()
         pages = Pages(assets, base)
         members = Members(self._doorkeeper, pages)
+        terminal = TerminalPage(
+            doorkeeper=self._doorkeeper,
+            members=members,
+            pages=pages,
+            terminals=Terminals(self._environments),
+        )
         routes = [
             *self._health.routes(),
             *assets.routes(),
@@ -154,6 +162,7 @@ class WebDoor:
             ).routes(),
             *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
             *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
+            *terminal.routes(),
             *Api(
                 accounts=self._accounts,
                 environments=self._environments,
@@ -182,6 +191,7 @@ class WebDoor:
             client_max_size=MAX_BODY_BYTES,
         )
         application.on_response_prepare.append(security_headers)
+        application.on_shutdown.append(terminal.sockets.stop)
         application.add_routes(
             web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs)
             for prefix in bases

@@ -52,7 +52,7 @@ _RESIZE_INTERVAL_S = 0.05
 MAX_SOCKETS = 32
 """Open at one time for one account: each costs its environment a few processes."""
 
-_ASK_AGAIN_S = 10.0
+_ASK_AGAIN_S = 3.0
 """An account may be locked by another process, which cannot close what is open here."""
 
 _MAX_REASON_BYTES = 123
