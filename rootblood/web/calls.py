@@ -6,10 +6,12 @@ loopback (forwarded there, or by rebinding a name), but not with a header of its
 """
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 
+import segno
 import structlog
 from aiohttp import web
 
@@ -63,6 +65,7 @@ class Calls:
         self._visitors = visitors
         self._operations: dict[tuple[str, str], Do] = {
             ("POST", "/web"): self._make_link,
+            ("POST", "/web/qr"): self._draw_link,
             ("GET", "/status"): self._tell_status,
         }
         self.url: str | None = None
@@ -119,6 +122,13 @@ class Calls:
     async def _make_link(self, account: Account) -> str:
         secret, _ = await self._links.make(account)
         return f"{self.url}{LINK_PATH}/{secret}"
+
+    async def _draw_link(self, account: Account) -> str:
+        url = await self._make_link(account)
+        drawn = io.StringIO()
+        # Two modules a character and half the quiet zone, so that it fits into 80 columns and 24 lines.
+        segno.make_qr(url, error="l").terminal(drawn, border=2, compact=True)
+        return drawn.getvalue() + url
 
     async def _tell_status(self, account: Account) -> str:
         details = await self._environments.inspect(account)

@@ -84,6 +84,12 @@ def test_a_link_logs_a_browser_in_once(alice: Client) -> None:
     assert Browser().fetch(url)[0] == 410
 
 
+def test_a_link_is_a_code_too(alice: Client) -> None:
+    *code, url = alice.output("rb web --qr").splitlines()
+    assert _URL.fullmatch(url), url
+    assert len(code) > 15
+
+
 def test_everybody_calls_as_themselves(alice: Client, bob: Client) -> None:
     with alice.open("cat"), bob.open("cat"):
         links = {client.name: client.output("rb web").strip() for client in (alice, bob, alice, bob)}

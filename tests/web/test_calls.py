@@ -1,12 +1,14 @@
 """What `rb` asks for, over a real socket in place of the link's stream."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
 import pytest
+import segno
 import structlog
 
 from rootblood.domain.accounts import Account
@@ -83,6 +85,19 @@ async def test_a_link_logs_its_caller_in(
 
 async def test_the_link_is_below_the_public_url(port: int) -> None:
     assert (await call(port, "POST", "/web"))[1].startswith("https://example.org/box/session/")
+
+
+async def test_a_link_can_be_had_as_a_code_that_fits_on_a_screen(calls: Calls, port: int) -> None:
+    calls.url = "https://a-name-of-some-length.example.org/box"
+    status, text = await call(port, "POST", "/web/qr")
+    *code, url = text.splitlines()
+    drawn = io.StringIO()
+    segno.make_qr(url, error="l").terminal(drawn, border=2, compact=True)
+    assert (200, drawn.getvalue().splitlines()) == (status, code)
+    assert url.startswith(f"{calls.url}/session/")
+    assert len(code) <= 22
+    assert {len(code[0])} == {len(line) for line in code}
+    assert len(code[0]) <= 80
 
 
 async def test_status_before_there_is_an_environment_and_with_one(
