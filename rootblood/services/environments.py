@@ -126,12 +126,16 @@ class Environments:
             StoreUnavailableError: the name could not be published.
         """
         if agent_path is None:
-            lent = self._pool.link(account.userhash, partial(self._enter_to_share, account), on_step)
-        else:
-            key = f"{account.userhash} {agent_path}"
-            lent = self._pool.link(key, lambda tell: self._enter(account, tell, agent_path), on_step)
-        async with lent as link:
-            yield link
+            open_new = partial(self._enter_to_share, account)
+            async with self._pool.link(account.userhash, open_new, on_step) as link:
+                yield link
+            return
+        key = f"{account.userhash} {agent_path}"
+        with self._pool.hold(account.userhash):  # it is the one that takes calls
+            async with self._pool.link(
+                key, lambda tell: self._enter(account, tell, agent_path), on_step
+            ) as link:
+                yield link
 
     @asynccontextmanager
     async def fresh_link(

@@ -2,6 +2,7 @@
 
 import http.cookiejar
 import re
+import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -142,6 +143,22 @@ def test_a_program_of_the_accounts_own_on_the_port_is_in_nobody_elses_way(
             assert bob.run("rb status").returncode == 0
             alice.output("pkill -f '[s]quat'")
             wait_until(lambda: alice.run("rb status").returncode == 0, timeout_s=30)
+
+
+def test_a_connection_with_a_link_of_its_own_can_call_too(
+    own_installation: Installation, tmp_path: Path
+) -> None:
+    agent = ["ssh-agent", "env", "-u", "SSH_ASKPASS"]
+    with own_installation.serving(ROOTBLOOD_LINK__IDLE_GRACE_S="1") as server:
+        alice = client_of(own_installation, server, "alice")
+        command = alice.argv(
+            "ssh-add -l; sleep 3; rb web", options=["-A", "-o", "IdentityAgent=SSH_AUTH_SOCK"]
+        )
+        done = subprocess.run(
+            [*agent, *command], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        )
+    assert "no identities" in done.stdout
+    assert _URL.search(done.stdout), done
 
 
 def test_a_tmux_session_older_than_the_link(own_installation: Installation, tmp_path: Path) -> None:
