@@ -178,9 +178,11 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             tokens=core.tokens,
             penalties=penalties,
             visits=core.visits,
+            visitors=ssh.connections_of,
             tls=tls,
             settings=settings.web,
         )
+        core.environments.answer_calls(web.answer)
         ssh_ready: asyncio.Future[int] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
         try:

@@ -253,6 +253,12 @@ class LinkSettings(_Group):
     idle_grace_s: Annotated[float, Field(ge=0)] = 30.0
     """How long an unused link stays open for the next connection of the same account."""
 
+    max_calls: Annotated[int, Field(ge=1)] = 8
+    """Connections that programs of one environment, such as `rb`, have to the front door at one time."""
+
+    call_timeout_s: Seconds = 30.0
+    """Such a connection is cut off after this; each carries one request."""
+
 
 class PasswordSettings(_Group):
     """argon2id parameters and the limits around them (OWASP's second recommendation, about 29 ms)."""

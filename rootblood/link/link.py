@@ -22,7 +22,7 @@ from typing_extensions import override
 from rootblood.domain.environments import Environment, Identity
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentBrokenError
-from rootblood.link.channel import LinkChannel, bound_connection
+from rootblood.link.channel import WINDOW_BYTES, LinkChannel, bound_connection
 from rootblood.link.keys import LinkKeys
 from rootblood.settings import LinkSettings
 
@@ -167,6 +167,8 @@ class Link:
         accept: Callable[[str, int], Awaitable["asyncssh.SSHTCPSession[bytes]"]],
         host: str,
         port: int,
+        *,
+        window_bytes: int = WINDOW_BYTES,
     ) -> asyncssh.SSHListener:
         """Listen on a TCP port inside the environment; port 0 lets it choose.
 
@@ -174,13 +176,14 @@ class Link:
             accept: called with the address of whoever connects, gives the session for the connection.
             host: address to listen on; the environment's sshd allows loopback only.
             port: to listen on.
+            window_bytes: what may be sent ahead on each connection.
 
         Raises:
-            OSError: the port is taken, or sshd refuses.
+            OSError: the port is taken, sshd refuses, or the link is gone.
         """
         try:
-            return await self._connection.create_server(accept, host, port)
-        except (asyncssh.ChannelListenError, PacketDecodeError) as error:
+            return await self._connection.create_server(accept, host, port, window=window_bytes)
+        except (asyncssh.Error, asyncssh.ChannelListenError, PacketDecodeError) as error:
             raise OSError(str(error)) from error
 
     async def wait_lost(self) -> None:

@@ -7,8 +7,8 @@ stalled one still carries stays on it until the account's last use.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,13 +105,24 @@ class LinkPool:
             open_new: makes it where there is none that works.
             on_step: called before each step of the opening, whoever began it.
         """
+        with self._used(key) as entry:
+            yield await entry.usable(open_new, on_step)
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Keep the account's link open for the length of a block, if it has one; open none."""
+        with self._used(key):
+            yield
+
+    @contextmanager
+    def _used(self, key: str) -> Iterator[_Entry]:
         entry = self._entries.setdefault(key, _Entry())
         entry.users += 1
         if entry.closing is not None:
             entry.closing.cancel()
             entry.closing = None
         try:
-            yield await entry.usable(open_new, on_step)
+            yield entry
         finally:
             entry.users -= 1
             if entry.users == 0:

@@ -26,6 +26,7 @@ from rootblood.domain.environments import (
 )
 from rootblood.engines.base import STOP_GRACE_S, Engine
 from rootblood.errors import EnvironmentFailedError, ImageMissingError
+from rootblood.link.calls import answer_calls
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
@@ -34,6 +35,9 @@ from rootblood.settings import LinkSettings
 from rootblood.stores.base import AccountStore
 
 _log = structlog.stdlib.get_logger(__name__)
+
+Answer = Callable[[Account], asyncio.Protocol | None]
+"""Serves one connection that a program of the account's environment makes."""
 
 RESTART_GRACE_S = 3.0
 """What programs have to end in order at a restart: who asks for one does not want to wait for them."""
@@ -78,6 +82,16 @@ class Environments:
         self._installing = asyncio.Lock()
         self._installed = False
         self._published: set[str] = set()
+        self._answer: Answer | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def answer_calls(self, answer: Answer) -> None:
+        """From now on, take what programs in environments have to say to the front door.
+
+        Args:
+            answer: gives what serves one connection of the account's; None while nobody can.
+        """
+        self._answer = answer
 
     async def prepare(self) -> None:
         """Install what all environments share, once in the life of this process.
@@ -111,9 +125,17 @@ class Environments:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: there is no way in.
             StoreUnavailableError: the name could not be published.
         """
-        key = account.userhash if agent_path is None else f"{account.userhash} {agent_path}"
-        async with self._pool.link(key, lambda tell: self._enter(account, tell, agent_path), on_step) as link:
-            yield link
+        if agent_path is None:
+            open_new = partial(self._enter_to_share, account)
+            async with self._pool.link(account.userhash, open_new, on_step) as link:
+                yield link
+            return
+        key = f"{account.userhash} {agent_path}"
+        with self._pool.hold(account.userhash):  # it is the one that takes calls
+            async with self._pool.link(
+                key, lambda tell: self._enter(account, tell, agent_path), on_step
+            ) as link:
+                yield link
 
     @asynccontextmanager
     async def fresh_link(
@@ -231,6 +253,19 @@ class Environments:
     async def close(self) -> None:
         """Close all links. Environments keep running."""
         await self._pool.close()
+        if self._answering:  # each until its link is lost
+            await asyncio.wait(self._answering)
+
+    async def _enter_to_share(self, account: Account, on_step: StepListener | None) -> Link:
+        """As `_enter`, and the link takes calls from then on; nobody waits for that."""
+        link = await self._enter(account, on_step, None)
+        if self._answer is not None:
+            task = asyncio.get_running_loop().create_task(
+                answer_calls(link, partial(self._answer, account), self._settings)
+            )
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+        return link
 
     async def _enter(self, account: Account, on_step: StepListener | None, agent_path: str | None) -> Link:
         identity = Identity.of(account)

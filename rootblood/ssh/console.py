@@ -14,9 +14,10 @@ from typing import Protocol
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnvironmentDetails, EnvironmentState, StopReason, Usage
+from rootblood.domain.rendering import moment, shown, size, span, status_rows, table
+from rootblood.domain.visitors import Visitor
 from rootblood.errors import EnvironmentFailedError, LimitReachedError, NotFoundError, RootBloodError
 from rootblood.services.environments import RESTART_GRACE_S, Environments
-from rootblood.ssh.rendering import moment, shown, size, span, table
 
 DONE, FAILED, MISUSED = 0, 1, 2
 """Exit statuses, as the command line has them."""
@@ -58,22 +59,6 @@ class Screen(Protocol):
 
     async def shell(self, account: Account) -> int:
         """Hand the terminal to a shell in the environment, and return its exit status."""
-
-
-class Visitor(Protocol):
-    """A connection of the account."""
-
-    @property
-    def peer(self) -> str:
-        """Address of the client."""
-
-    @property
-    def since(self) -> datetime:
-        """When it connected."""
-
-    @property
-    def activities(self) -> Sequence[str]:
-        """What its sessions run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +145,7 @@ class Console:
         if details is None:
             self._screen.write("there is no container now; `start`, or the next login, makes one\n")
         else:
-            self._screen.write(table(_status_rows(details, usage)))
+            self._screen.write(table(status_rows(details, usage)))
             if usage is not None and _is_full(details, usage):
                 self._screen.write("the limit of processes is reached: `restart` ends them all\n")
         if not image_present:
@@ -290,33 +275,6 @@ class Console:
 
 def _is_full(details: EnvironmentDetails, usage: Usage) -> bool:
     return 0 < details.pids_limit < usage.pids + _SPARE_PIDS
-
-
-def _status_rows(details: EnvironmentDetails, usage: Usage | None) -> list[tuple[str, str]]:
-    rows = [
-        ("state", _state(details)),
-        ("made", moment(details.environment.created_at)),
-        ("image", shown(details.environment.image)),
-    ]
-    if usage is not None:
-        rows += [
-            ("memory", f"{size(usage.memory_bytes)} of {size(details.memory_limit_bytes)}"),
-            ("cpu", f"{usage.cpus:.2f} of {details.cpu_limit:g} cores"),
-            ("processes", f"{usage.pids} of {details.pids_limit}"),
-        ]
-    return rows
-
-
-def _state(details: EnvironmentDetails) -> str:
-    state = details.environment.state
-    if state in {EnvironmentState.RUNNING, EnvironmentState.PAUSED} and details.started_at is not None:
-        uptime = span((datetime.now(UTC) - details.started_at).total_seconds())
-        words = f"{state} since {moment(details.started_at)}, for {uptime}"
-        return words + ("; it ran out of memory" if details.out_of_memory else "")
-    if state is EnvironmentState.STOPPED and details.stopped_at is not None:
-        cause = "out of memory" if details.out_of_memory else f"exit status {details.exit_status}"
-        return f"{state} since {moment(details.stopped_at)}, {cause}"
-    return str(state)
 
 
 def _terminal_rows(output: str) -> list[tuple[str, str, str]]:

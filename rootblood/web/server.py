@@ -2,12 +2,15 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from typing_extensions import override
 
+from rootblood.domain.accounts import Account
+from rootblood.domain.visitors import Visitor
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.links import Links
@@ -23,6 +26,7 @@ from rootblood.web.api.operations import Api
 from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
+from rootblood.web.calls import Calls
 from rootblood.web.clients import Clients
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
@@ -83,6 +87,7 @@ class WebDoor:
         tokens: what programs show in place of a login.
         penalties: from where too many wrong passwords came.
         visits: remember the last login.
+        visitors: gives the connections of an account, by its name, at the other door.
         tls: of the door itself; None where it has none.
         settings: address, limits, and what stands in front.
     """
@@ -97,6 +102,7 @@ class WebDoor:
         tokens: Tokens,
         penalties: Penalties,
         visits: Visits,
+        visitors: Callable[[str], Sequence[Visitor]],
         tls: ssl.SSLContext | None,
         settings: WebSettings,
     ) -> None:
@@ -112,6 +118,16 @@ class WebDoor:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._calls = Calls(
+            accounts=accounts, environments=environments, links=links, logins=logins, visitors=visitors
+        )
+
+    def answer(self, account: Account) -> asyncio.Protocol | None:
+        """What serves a connection that a program of the account's environment makes to this door.
+
+        None while the door does not serve.
+        """
+        return self._calls.answer(account)
 
     async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
         """Accept requests until `stop`.
@@ -136,9 +152,11 @@ class WebDoor:
             host, port = runner.addresses[0][:2]
             bracketed = f"[{host}]" if ":" in host else host
             scheme = "https" if self._tls is not None else "http"
-            ready.set_result(self._settings.public_url or f"{scheme}://{bracketed}:{port}")
+            self._calls.url = self._settings.public_url or f"{scheme}://{bracketed}:{port}"
+            ready.set_result(self._calls.url)
             await stop.wait()
         finally:
+            self._calls.url = None
             await runner.cleanup()
 
     def _application(self) -> web.Application:

@@ -97,6 +97,18 @@ async def test_a_link_in_use_outlives_the_grace_of_an_earlier_use(opener: Opener
     await pool.close()
 
 
+async def test_a_link_that_is_held_outlives_the_grace_and_none_is_opened_to_be_held(
+    pool: LinkPool, opener: Opener
+) -> None:
+    with pool.hold(ALICE):
+        assert [] == opener.opened
+        await use(pool, opener)
+        await use(pool, opener, BOB)
+        await closed(opener.opened[1])  # bob's grace began later than alice's would have
+        assert opener.opened[0].is_open
+    await closed(opener.opened[0])
+
+
 async def test_a_link_that_died_is_replaced(pool: LinkPool, opener: Opener) -> None:
     await use(pool, opener)
     await opener.opened[0].close()

@@ -121,6 +121,17 @@ async def test_a_link_reaches_the_environment(environments: Environments, alice:
     assert [EnvironmentState.RUNNING] == [found.state for found in await environments.list()]
 
 
+async def test_a_link_that_cannot_take_calls_is_as_good_as_any(
+    environments: Environments, alice: Account
+) -> None:
+    environments.answer_calls(lambda _account: None)
+    async with environments.link(alice) as link:
+        assert b"one" == await echoed(link, b"one")
+        assert b"two" == await echoed(link, b"two")
+    async with asyncio.timeout(10):
+        await environments.close()
+
+
 async def test_names_are_published_once(
     environments: Environments, engine: FakeEngine, store: SqlAccountStore, alice: Account
 ) -> None:

@@ -140,6 +140,7 @@ class House:
             tokens=self.tokens,
             penalties=Penalties(penalties or PenaltySettings()),
             visits=self.visits,
+            visitors=lambda _name: [],
             tls=read_tls(settings),
             settings=settings,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rootblood.domain.environments import EnvironmentDetails, EnvironmentState, Usage
 from rootblood.domain.text import escape_controls
 
 _MIB = 1024 * 1024
@@ -47,3 +48,31 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
         for row in rows
     )
+
+
+def status_rows(details: EnvironmentDetails, usage: Usage | None) -> list[tuple[str, str]]:
+    """What there is to say of an environment, as rows of a table."""
+    rows = [
+        ("state", _state(details)),
+        ("made", moment(details.environment.created_at)),
+        ("image", shown(details.environment.image)),
+    ]
+    if usage is not None:
+        rows += [
+            ("memory", f"{size(usage.memory_bytes)} of {size(details.memory_limit_bytes)}"),
+            ("cpu", f"{usage.cpus:.2f} of {details.cpu_limit:g} cores"),
+            ("processes", f"{usage.pids} of {details.pids_limit}"),
+        ]
+    return rows
+
+
+def _state(details: EnvironmentDetails) -> str:
+    state = details.environment.state
+    if state in {EnvironmentState.RUNNING, EnvironmentState.PAUSED} and details.started_at is not None:
+        uptime = span((datetime.now(UTC) - details.started_at).total_seconds())
+        words = f"{state} since {moment(details.started_at)}, for {uptime}"
+        return words + ("; it ran out of memory" if details.out_of_memory else "")
+    if state is EnvironmentState.STOPPED and details.stopped_at is not None:
+        cause = "out of memory" if details.out_of_memory else f"exit status {details.exit_status}"
+        return f"{state} since {moment(details.stopped_at)}, {cause}"
+    return str(state)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from rootblood.ssh.rendering import moment, shown, size, span, table
+from rootblood.domain.rendering import moment, shown, size, span, table
 
 
 @pytest.mark.parametrize(
