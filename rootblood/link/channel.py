@@ -21,7 +21,7 @@ something is overridden that asyncssh keeps private.
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncssh
@@ -99,11 +99,11 @@ class BoundedChannel(SSHChannel[bytes]):
     @override
     def _accept_data(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
         if self._recv_paused and self._send_state not in {"close_pending", "closed"}:
-            for held, kind in self._recv_buf[-_STREAMS:]:
-                if kind == datatype and isinstance(held, bytearray) and len(held) < _PIECE_BYTES:
-                    held.extend(data)
-                    self._recv_window -= len(data)
-                    return
+            held = _last_piece(self._recv_buf, datatype)
+            if isinstance(held, bytearray) and len(held) < _PIECE_BYTES:
+                held.extend(data)
+                self._recv_window -= len(data)
+                return
             # A bytearray, so that what follows can be added to it; asyncssh only hands it on.
             super()._accept_data(bytearray(data), datatype)  # type: ignore[arg-type]
         else:
@@ -124,12 +124,12 @@ class BoundedChannel(SSHChannel[bytes]):
                 self._send_window -= len(data)
                 wire.send_data(self._send_chan, data)
                 return
-            for waiting, kind in self._send_buf[-_STREAMS:]:
-                if kind == datatype and len(waiting) < _PIECE_BYTES:
-                    waiting.extend(data)
-                    self._send_buf_len += len(data)
-                    self._flush_send_buf()
-                    return
+            waiting = _last_piece(self._send_buf, datatype)
+            if waiting is not None and len(waiting) < _PIECE_BYTES:
+                waiting.extend(data)
+                self._send_buf_len += len(data)
+                self._flush_send_buf()
+                return
         super().write(data, datatype)
 
     @override
@@ -160,6 +160,11 @@ def _packet_bytes(announced: int) -> int:
     if announced < MIN_PACKET_BYTES:
         raise asyncssh.ProtocolError("Maximum packet size too small")
     return min(announced, MAX_PACKET_BYTES)
+
+
+def _last_piece(pieces: Sequence[tuple[Any, Any]], datatype: asyncssh.DataType) -> Any:
+    """The piece that more of the same stream may be added to: its last, or the order would be another."""
+    return next((piece for piece, kind in reversed(pieces[-_STREAMS:]) if kind == datatype), None)
 
 
 class LinkChannel(BoundedChannel, asyncssh.SSHClientChannel[bytes]):

@@ -167,3 +167,21 @@ async def test_packets_of_one_event_are_one_write() -> None:
         assert 1000 == session.received
         # A write for what was sent in one event, and the few that answer the peer at the end.
         assert len(writes) < 10
+
+
+async def test_what_waits_keeps_its_order_when_the_window_opens_bit_by_bit() -> None:
+    async with connected(CIPHERS[0]) as connection:
+        channel, session = await opened(connection)
+        window, channel._send_window = channel._send_window, 0
+        channel.write(b"a" * 40_000)
+        channel.write(b"b" * 40_000)
+        channel._send_window = 20_000
+        channel._flush_send_buf()  # what is left of the first piece is short now, and not the last
+        channel.write(b"c" * 10)
+        channel._send_window = window - 20_000
+        channel._flush_send_buf()
+        channel.write_eof()
+        async with asyncio.timeout(TIMEOUT_S):
+            await session.over.wait()
+        expected = hashlib.sha256(b"a" * 40_000 + b"b" * 40_000 + b"c" * 10).digest()
+        assert expected == session.digest.digest()
