@@ -176,8 +176,8 @@ async def test_ttyd_ends_with_its_last_client_and_listens_on_no_port(
             await page.wait_for(r"\$")
         assert "1\n" == await output(alice, "pgrep -cx ttyd")
         assert "700\n" == await output(alice, f"stat -c %a $(dirname {TTYD_SOCKET})")
-        # State 0A is LISTEN; at 127.0.0.11 it is Docker's own resolver.
-        listening = """awk '$4 == "0A" && $2 !~ /^0B00007F/' /proc/net/tcp /proc/net/tcp6"""
+        # State 0A is LISTEN; at 127.0.0.11 it is Docker's own resolver, at port 17761 what answers `rb`.
+        listening = """awk '$4 == "0A" && $2 !~ /^0B00007F|:4561$/' /proc/net/tcp /proc/net/tcp6"""
         assert "" == await output(alice, listening)
         assert "no\n" == await output(bob, f"[ -e {TTYD_SOCKET} ] || echo no")
         await other.enter("exit")
