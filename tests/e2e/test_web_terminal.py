@@ -121,9 +121,9 @@ async def test_type_see_and_resize(door: Door) -> None:
         await page.wait_for("42 tmux-256color")
         await page.wait_for("30 100")
         await page.resize(120, 40)
-        await page.wait_for(r"\$")
-        await page.enter("stty size")
-        await page.wait_for("40 120")
+        # The size takes a moment on its way; the shell may be faster.
+        await page.enter("until stty size | grep '40 120'; do sleep 0.1; done; echo seen $((1)) time")
+        await page.wait_for("seen 1 time")
         await page.enter("exit 3")
         assert 1000 == await page.wait_closed()
 
