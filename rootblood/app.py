@@ -25,6 +25,7 @@ from rootblood.errors import (
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
@@ -35,6 +36,7 @@ from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
+from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
@@ -64,6 +66,7 @@ class Core:
     logins: Logins
     links: Links
     tokens: Tokens
+    exports: Exports
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -92,6 +95,12 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         environments = Environments(
             engine=engine, store=store, visits=visits, keys=keys, settings=settings.link
         )
+        spool = Spool(
+            settings.state_dir / "exports",
+            max_bytes=settings.exports.spool_max_bytes,
+            min_free_bytes=settings.exports.spool_min_free_bytes,
+        )
+        exports = Exports(environments, spool, settings.exports)
         try:
             yield Core(
                 settings=settings,
@@ -102,8 +111,10 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 logins=Logins(SqlLoginStore(database), settings.web),
                 links=Links(SqlLinkStore(database)),
                 tokens=Tokens(SqlTokenStore(database)),
+                exports=exports,
             )
         finally:
+            await exports.close()
             await environments.close()
             await visits.close()
             await engine.close()
@@ -161,6 +172,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, begin_to_stop)
     async with open_core(settings) as core:
+        await core.exports.recover()
         ssh = SSHDoor(
             accounts=core.accounts,
             environments=core.environments,

@@ -307,6 +307,37 @@ class PenaltySettings(_Group):
     for one."""
 
 
+class ExportSettings(_Group):
+    """Homes as tarballs."""
+
+    gzip_level: Annotated[int, Field(ge=1, le=9)] = 6
+    zstd_level: Annotated[int, Field(ge=1, le=19)] = 3
+
+    max_bytes: Annotated[int, Field(ge=1)] = 64 * 2**30
+    """A larger tarball is broken off: 64 GiB."""
+
+    max_s: Seconds = 4 * 3600.0
+    """One that takes longer is broken off: four hours."""
+
+    max_concurrent: Annotated[int, Field(ge=1)] = 8
+    """Tarballs made at one time."""
+
+    max_of_account: Annotated[int, Field(ge=1)] = 2
+    """The same for one account."""
+
+    spool_expiry_s: Seconds = 24 * 3600.0
+    """A tarball in the spool is deleted after this: a day."""
+
+    spool_max_bytes: Annotated[int, Field(ge=1)] = 32 * 2**30
+    """All tarballs in the spool together: 32 GiB."""
+
+    spool_max_of_account: Annotated[int, Field(ge=1)] = 3
+    """Tarballs of one account in the spool; the oldest makes room for a new one."""
+
+    spool_min_free_bytes: Annotated[int, Field(ge=0)] = 2**30
+    """What a tarball leaves free on the server's disk: a GiB."""
+
+
 class AccountSettings(_Group):
     """Numbers given to accounts."""
 
@@ -352,6 +383,7 @@ class Settings(BaseSettings):
     passwords: PasswordSettings = PasswordSettings()
     penalties: PenaltySettings = PenaltySettings()
     accounts: AccountSettings = AccountSettings()
+    exports: ExportSettings = ExportSettings()
     log: LogSettings = LogSettings()
 
 

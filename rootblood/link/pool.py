@@ -108,6 +108,10 @@ class LinkPool:
         with self._used(key) as entry:
             yield await entry.usable(open_new, on_step)
 
+    def is_used(self, userhash: str) -> bool:
+        """Whether somebody has a link of this account now, shared or of their own."""
+        return any(entry.users for key, entry in self._entries.items() if key.partition(" ")[0] == userhash)
+
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
         """Keep the account's link open for the length of a block, if it has one; open none."""

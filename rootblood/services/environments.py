@@ -8,6 +8,7 @@ that died is replaced. Nothing here knows Docker.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -24,7 +25,7 @@ from rootblood.domain.environments import (
     StopReason,
     Usage,
 )
-from rootblood.engines.base import STOP_GRACE_S, Engine
+from rootblood.engines.base import STOP_GRACE_S, Engine, StreamProtocol
 from rootblood.errors import EnvironmentFailedError, ImageMissingError
 from rootblood.link.calls import answer_calls
 from rootblood.link.keys import LinkKeys
@@ -67,6 +68,15 @@ class _Output(asyncio.Protocol):
         self.ended.set()
 
 
+@dataclass(slots=True)
+class _Lending:
+    """An environment that runs for as long as somebody borrows it."""
+
+    borrowers: int = 0
+    started: bool = False
+    """Whether it did not run before the first of them."""
+
+
 class Environments:
     """Environments of accounts, and the way into them."""
 
@@ -82,6 +92,7 @@ class Environments:
         self._installing = asyncio.Lock()
         self._installed = False
         self._published: set[str] = set()
+        self._lent: dict[str, _Lending] = {}
         self._answer: Answer | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -208,34 +219,77 @@ class Environments:
         found = await self._engine.processes(account.userhash)
         return sorted(found, key=lambda process: (-process.cpu_percent, -process.memory_bytes, process.pid))
 
-    async def run(self, account: Account, argv: Sequence[str], *, timeout_s: float, max_bytes: int) -> str:
-        """Run a program of the image in the running environment, as the account, without its shell.
+    async def open_program(
+        self,
+        account: Account,
+        argv: Sequence[str],
+        protocol_factory: Callable[[], StreamProtocol],
+        *,
+        timeout_s: float,
+    ) -> tuple[asyncio.Transport, StreamProtocol]:
+        """Begin a program of the image in the running environment, as the account, without its shell.
 
-        Returns:
-            The beginning of what it wrote to stdout: hostile text, as the account may have meddled.
+        Args:
+            account: whose environment.
+            argv: the program's absolute path, and its arguments.
+            protocol_factory: makes what its output goes to; see `Engine.open_stream`.
+            timeout_s: from here to a program that runs.
 
         Raises:
-            EnvironmentFailedError: the environment does not run, or the program does not end.
+            EnvironmentFailedError: the environment does not run, or does not answer.
             EngineUnavailableError: as `Engine.open_stream`.
         """
         details = await self._engine.inspect(account.userhash)
         if details is None or details.environment.state is not EnvironmentState.RUNNING:
             raise EnvironmentFailedError("your environment does not run")
-        output = _Output(max_bytes)
-        transport: asyncio.Transport | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                transport, _ = await self._engine.open_stream(details.environment, argv, lambda: output)
-                transport.write_eof()
-                await output.ended.wait()
+                return await self._engine.open_stream(details.environment, argv, protocol_factory)
         except TimeoutError as error:
             raise EnvironmentFailedError("your environment does not answer") from error
         except OSError as error:
             raise EnvironmentFailedError("your environment could not be entered") from error
+
+    async def run(self, account: Account, argv: Sequence[str], *, timeout_s: float, max_bytes: int) -> str:
+        """Run such a program to its end. Arguments and errors as `open_program`.
+
+        Returns:
+            The beginning of what it wrote to stdout: hostile text, as the account may have meddled.
+        """
+        transport, output = await self.open_program(
+            account, argv, lambda: _Output(max_bytes), timeout_s=timeout_s
+        )
+        try:
+            transport.write_eof()
+            async with asyncio.timeout(timeout_s):
+                await output.ended.wait()
+        except TimeoutError as error:
+            raise EnvironmentFailedError("your environment does not answer") from error
         finally:
-            if transport is not None:
-                transport.abort()
+            transport.abort()
         return output.data.decode(errors="replace")
+
+    @asynccontextmanager
+    async def lent(self, account: Account, *, on_step: StepListener | None = None) -> AsyncIterator[None]:
+        """Have the account's environment run for the length of a block, and leave it as it was found.
+
+        One that had to be started is stopped again at the end, unless somebody else uses it by then. Raises
+        as `start`.
+        """
+        details = await self._engine.inspect(account.userhash)
+        was_running = details is not None and details.environment.state is EnvironmentState.RUNNING
+        lending = self._lent.setdefault(account.userhash, _Lending())
+        lending.borrowers += 1
+        lending.started |= not was_running
+        try:
+            await self.start(account, on_step=on_step)
+            yield
+        finally:
+            lending.borrowers -= 1
+            if lending.borrowers == 0:
+                del self._lent[account.userhash]
+                if lending.started and not self._pool.is_used(account.userhash):
+                    await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
 
     async def remove(self, account: Account, reason: StopReason | None = None) -> bool:
         """Remove the account's container; False when there was none. Arguments as `stop`; the home stays."""

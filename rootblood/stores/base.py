@@ -1,16 +1,18 @@
-"""The ports between the services and the database.
+"""The ports between the services and what is kept: rows in a database, and tarballs on a disk.
 
-Every method is one transaction. A database that does not answer, or stays locked, raises
+Every method on rows is one transaction. A database that does not answer, or stays locked, raises
 `StoreUnavailableError`; rows that cannot be (a name taken, a key there twice) raise `ConflictError`. A method
 that changes an account raises `NotFoundError` when there is none of that userhash, or only its tombstone.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.environments import RestartReason, StopReason
+from rootblood.domain.exports import Export, Progress
 from rootblood.domain.keys import AccountKey, PublicKey
 from rootblood.domain.logins import LoginSession
 from rootblood.domain.tokens import ApiToken
@@ -157,3 +159,44 @@ class VisitStore(Protocol):
 
     async def forget_restart(self, userhash: str, reason: RestartReason) -> None:
         """Somebody was told of this; another reason that came up meanwhile stays."""
+
+
+class GrowingExport(Protocol):
+    """A tarball that is being written. All of it blocks."""
+
+    def write(self, data: bytes) -> None:
+        """Add to it. Raises `LimitReachedError` when there is no room, `StoreUnavailableError`."""
+
+    def finish(self, progress: Progress, warnings: Sequence[str]) -> Export:
+        """Let it be fetched."""
+
+    def fail(self, cause: str) -> Export:
+        """Delete what there is of it, and remember why."""
+
+
+class ExportStore(Protocol):
+    """Tarballs on this server's disk. All of it blocks: call it in a thread."""
+
+    def recover(self) -> None:
+        """Clean up what a server that was killed left behind; once, before anything else."""
+
+    def begin(self, export: Export) -> GrowingExport:
+        """Begin a tarball. Raises as `GrowingExport.write`."""
+
+    def list(self, userhash: str) -> Sequence[Export]:
+        """The account's exports, the newest first."""
+
+    def find(self, userhash: str, export_id: str) -> Export | None:
+        """The account's export of that id, which may be any text."""
+
+    def path(self, export: Export) -> Path:
+        """Where the tarball is, once it is ready."""
+
+    def delete(self, export: Export) -> bool:
+        """Delete an export that is not being written; False when it was not there."""
+
+    def delete_all(self, userhash: str) -> None:
+        """Delete all exports of an account, of which none is being written."""
+
+    def delete_expired(self, now: datetime) -> None:
+        """Delete the exports of all accounts that have expired."""

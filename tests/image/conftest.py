@@ -1,6 +1,7 @@
 """The image by hand: `docker run` with the flags an environment has, on volumes of each test's own."""
 
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-IMAGE = "chaospine:1.0.0"
+IMAGE = os.environ.get("ROOTBLOOD_ENVIRONMENT__IMAGE", "chaospine:1.0.0")
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none")
 
 

@@ -1,0 +1,255 @@
+"""Homes as tarballs, for every door: read while they are made, or from the spool.
+
+A tarball is made in the account's environment, with that environment's share of the machine. One that does
+not run is started for it and stopped again. What a door does with the bytes is its own; who stops reading
+stops what makes them.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from rootblood.domain.accounts import Account
+from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
+from rootblood.domain.logins import new_id
+from rootblood.errors import (
+    ConflictError,
+    LimitReachedError,
+    NotFoundError,
+    RootBloodError,
+    StoreUnavailableError,
+)
+from rootblood.link.pool import StepListener
+from rootblood.services.archives import Archive, export_command
+from rootblood.services.environments import Environments
+from rootblood.settings import ExportSettings
+from rootblood.stores.base import ExportStore, GrowingExport
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_START_TIMEOUT_S = 15.0
+_STOPPED = "the server is being stopped; make another one"
+_CRASHED = "internal error; your administrator finds it in the log"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Spooling:
+    """An export on its way into the spool, and who watches it."""
+
+    def __init__(self, export: Export, task: "asyncio.Task[None]") -> None:
+        self.export = export
+        self.task = task
+        self.archive: Archive | None = None
+
+
+class Exports:
+    """The use cases around tarballs of homes.
+
+    Args:
+        environments: where they are made.
+        spool: where they may be kept.
+        settings: how large, how many, how long.
+    """
+
+    def __init__(self, environments: Environments, spool: ExportStore, settings: ExportSettings) -> None:
+        self._environments = environments
+        self._spool = spool
+        self._settings = settings
+        self._levels = {
+            ArchiveFormat.GZIP: settings.gzip_level,
+            ArchiveFormat.ZSTD: settings.zstd_level,
+        }
+        self._running: Counter[str] = Counter()
+        self._spooling: dict[str, _Spooling] = {}
+
+    async def recover(self) -> None:
+        """Clean up what a server that was killed left in the spool; once, before the doors open."""
+        await asyncio.to_thread(self._spool.recover)
+
+    @asynccontextmanager
+    async def stream(
+        self, account: Account, kind: ArchiveFormat, *, on_step: StepListener | None = None
+    ) -> AsyncIterator[Archive]:
+        """Make a tarball of the account's home, to be read as it comes.
+
+        Args:
+            account: whose home.
+            kind: how it is compressed.
+            on_step: called before each step that takes time, should the environment have to be started.
+
+        Raises:
+            LimitReachedError: too many are being made now; or, in the block, it took too long.
+            EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: as
+                `Environments.link`.
+        """
+        with self._counted(account):
+            async with self._environments.lent(account, on_step=on_step):
+                _, archive = await self._environments.open_program(
+                    account,
+                    export_command(kind, self._levels[kind]),
+                    lambda: Archive(self._settings.max_bytes),
+                    timeout_s=_START_TIMEOUT_S,
+                )
+                try:
+                    async with asyncio.timeout(self._settings.max_s):
+                        yield archive
+                except TimeoutError as error:
+                    raise LimitReachedError("the tarball takes too long; use rsync") from error
+                finally:
+                    archive.close()
+
+    async def spool(self, account: Account, kind: ArchiveFormat) -> Export:
+        """Begin a tarball of the account's home in the spool, where it is kept for a while.
+
+        Returns:
+            The export, which is running. Ask `find` how it goes, or `follow` it.
+
+        Raises:
+            LimitReachedError: the spool is full, or too many are being made now.
+            ConflictError: one of this account is on its way there already.
+            StoreUnavailableError: the disk fails.
+        """
+        if any(spooling.export.userhash == account.userhash for spooling in self._spooling.values()):
+            raise ConflictError("a tarball of yours is on its way already; wait for it, or delete it")
+        now = _now()
+        await asyncio.to_thread(self._spool.delete_expired, now)
+        await self._make_room(account)
+        export = Export(
+            id=new_id(),
+            userhash=account.userhash,
+            format=kind,
+            state=ExportState.RUNNING,
+            created_at=now,
+            expires_at=now + timedelta(seconds=self._settings.spool_expiry_s),
+        )
+        growing = await asyncio.to_thread(self._spool.begin, export)
+        task = asyncio.get_running_loop().create_task(self._fill(account, export, growing))
+        self._spooling[export.id] = _Spooling(export, task)
+        task.add_done_callback(lambda _: self._spooling.pop(export.id, None))
+        await asyncio.sleep(0)  # a task that is cancelled before it begins cleans nothing up
+        return export
+
+    async def follow(self, account: Account, export_id: str, *, interval_s: float) -> AsyncIterator[Export]:
+        """Tell how an export goes, now and then until it is ready or has failed, which is told last.
+
+        Raises:
+            NotFoundError: the account has none of that id, or it was deleted meanwhile.
+        """
+        while True:
+            spooling = self._spooling.get(export_id)
+            export = await self.find(account, export_id)
+            yield export
+            if export.state is not ExportState.RUNNING:
+                return
+            if spooling is not None:
+                await asyncio.wait([spooling.task], timeout=interval_s)
+
+    async def list(self, account: Account) -> Sequence[Export]:
+        """The account's exports, the newest first."""
+        now = _now()
+        found = await asyncio.to_thread(self._spool.list, account.userhash)
+        return [self._as_it_goes(export) for export in found if export.expires_at > now]
+
+    async def find(self, account: Account, export_id: str) -> Export:
+        """The account's export of that id. Raises `NotFoundError` when it has none."""
+        export = await asyncio.to_thread(self._spool.find, account.userhash, export_id)
+        if export is None or export.expires_at <= _now():
+            raise NotFoundError("you have no such tarball; it may have expired")
+        return self._as_it_goes(export)
+
+    async def path(self, account: Account, export_id: str) -> tuple[Export, Path]:
+        """A tarball that is ready, and where it is on this server's disk.
+
+        Raises:
+            NotFoundError: the account has none of that id.
+            ConflictError: it is not ready.
+        """
+        export = await self.find(account, export_id)
+        if export.state is not ExportState.READY:
+            raise ConflictError(export.error or "this tarball is still on its way")
+        return export, self._spool.path(export)
+
+    async def delete(self, account: Account, export_id: str) -> None:
+        """Delete an export; one that is on its way is broken off. Raises `NotFoundError`."""
+        export = await self.find(account, export_id)
+        await self._break_off(self._spooling.get(export.id))
+        await asyncio.to_thread(self._spool.delete, export)
+
+    async def delete_all(self, account: Account) -> None:
+        """Delete all exports of an account."""
+        for spooling in [*self._spooling.values()]:
+            if spooling.export.userhash == account.userhash:
+                await self._break_off(spooling)
+        await asyncio.to_thread(self._spool.delete_all, account.userhash)
+
+    async def close(self) -> None:
+        """Break off what is on its way into the spool."""
+        for spooling in [*self._spooling.values()]:
+            await self._break_off(spooling)
+
+    async def _fill(self, account: Account, export: Export, growing: GrowingExport) -> None:
+        log = _log.bind(userhash=account.userhash, export=export.id)
+        try:
+            async with self.stream(account, export.format) as archive:
+                self._spooling[export.id].archive = archive
+                while data := await archive.read():
+                    await asyncio.to_thread(growing.write, data)
+                await asyncio.to_thread(growing.finish, archive.progress, archive.warnings)
+            log.info("export_ready", bytes=archive.progress.bytes)
+        except RootBloodError as error:
+            log.warning("export_failed", cause=str(error))
+            await self._fail(growing, str(error))
+        except asyncio.CancelledError:
+            await self._fail(growing, _STOPPED)
+            raise
+        except Exception:
+            log.exception("export_crashed")
+            await self._fail(growing, _CRASHED)
+
+    @staticmethod
+    async def _fail(growing: GrowingExport, cause: str) -> None:
+        try:
+            await asyncio.to_thread(growing.fail, cause)
+        except StoreUnavailableError as error:  # the next start of the server cleans up
+            _log.warning("export_not_deleted", cause=str(error))
+
+    async def _make_room(self, account: Account) -> None:
+        """Delete the account's oldest exports, so that with a new one it has no more than it may."""
+        mine = await asyncio.to_thread(self._spool.list, account.userhash)
+        for export in mine[self._settings.spool_max_of_account - 1 :]:
+            await asyncio.to_thread(self._spool.delete, export)
+
+    def _as_it_goes(self, export: Export) -> Export:
+        spooling = self._spooling.get(export.id)
+        if export.state is not ExportState.RUNNING or spooling is None:
+            return export
+        return replace(export, progress=spooling.archive.progress if spooling.archive else Progress())
+
+    @contextmanager
+    def _counted(self, account: Account) -> Iterator[None]:
+        if self._running[account.userhash] >= self._settings.max_of_account:
+            raise LimitReachedError("you have tarballs on their way already; wait for one of them")
+        if self._running.total() >= self._settings.max_concurrent:
+            raise LimitReachedError("the server makes as many tarballs as it may now; try again in a while")
+        self._running[account.userhash] += 1
+        try:
+            yield
+        finally:
+            self._running[account.userhash] -= 1
+            if not self._running[account.userhash]:
+                del self._running[account.userhash]
+
+    @staticmethod
+    async def _break_off(spooling: _Spooling | None) -> None:
+        if spooling is not None:
+            spooling.task.cancel()
+            await asyncio.wait([spooling.task])

@@ -1,0 +1,221 @@
+"""Finished tarballs on the server's own disk, until they are fetched or expire.
+
+Each account has a directory, and in it each export two files: `<id>.json`, which says all that is known of
+it, and beside it the tarball, `<id>.part` while it grows. All names are this server's; an environment has a
+say in nothing but the bytes of its tarball. A record is replaced by renaming, so that it is whole at any
+time, and a server that was killed finds at its next start what it had been at.
+
+All of it blocks; `rootblood.services.exports` calls it in a thread.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+
+from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress, is_export_id
+from rootblood.errors import LimitReachedError, StoreUnavailableError
+
+_INTERRUPTED = "the server was stopped meanwhile; make another one"
+
+
+class SpoolFile:
+    """A tarball that is being written. Made by `Spool.begin`."""
+
+    def __init__(self, spool: "Spool", export: Export, path: Path) -> None:
+        self._spool = spool
+        self._export = export
+        self._path = path
+        self._file = path.open("xb", buffering=0)
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+        self._turn = Lock()  # a thread whose task was cancelled may still be writing
+
+    def write(self, data: bytes) -> None:
+        """Add to it. Raises as `GrowingExport.write`."""
+        with self._turn, _translated():
+            self._spool.reserve(len(data))
+            self._size_bytes += len(data)
+            self._digest.update(data)
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+
+    def finish(self, progress: Progress, warnings: Sequence[str]) -> Export:
+        """Let it be fetched. Raises `StoreUnavailableError` when the disk fails."""
+        export = replace(
+            self._export,
+            state=ExportState.READY,
+            progress=progress,
+            sha256=self._digest.hexdigest(),
+            warnings=tuple(warnings),
+        )
+        with self._turn, _translated():
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._path.rename(self._spool.path(export))
+            self._spool.record(export)
+        return export
+
+    def fail(self, cause: str) -> Export:
+        """Delete what there is of it, and remember why. Raises as `finish`."""
+        export = replace(self._export, state=ExportState.FAILED, error=cause)
+        with self._turn, _translated():
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+            self._spool.path(export).unlink(missing_ok=True)
+            self._spool.give_back(self._size_bytes)
+            self._spool.record(export)
+        return export
+
+
+class Spool:
+    """The tarballs of all accounts.
+
+    Args:
+        directory: this server's own, made where it is missing.
+        max_bytes: of all tarballs together.
+        min_free_bytes: what is to stay free on the disk.
+    """
+
+    def __init__(self, directory: Path, *, max_bytes: int, min_free_bytes: int) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._used_bytes = 0
+        self._counting = Lock()
+
+    def recover(self) -> None:
+        """Clean up what a server that was killed left behind; once, before anything else."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for litter in [*self._directory.glob("*/*.part"), *self._directory.glob("*/*.new")]:
+            litter.unlink()
+        for account in self._directory.iterdir():
+            for export in self.list(account.name):
+                whole = export.state is ExportState.READY and self.path(export).exists()
+                if export.state is not ExportState.FAILED and not whole:
+                    self.path(export).unlink(missing_ok=True)
+                    self.record(replace(export, state=ExportState.FAILED, error=_INTERRUPTED))
+            known = {export.id for export in self.list(account.name)}
+            for path in account.iterdir():
+                if path.name.partition(".")[0] not in known:
+                    path.unlink()
+
+    def begin(self, export: Export) -> SpoolFile:
+        """Begin a tarball. Raises as `SpoolFile.write`."""
+        with _translated():
+            self._count()  # another process may have deleted some
+            self.reserve(0)
+            (self._directory / export.userhash).mkdir(mode=0o700, exist_ok=True)
+            self.record(export)
+            return SpoolFile(self, export, self._stem(export).with_suffix(".part"))
+
+    def list(self, userhash: str) -> Sequence[Export]:
+        """The account's exports, the newest first."""
+        found = [_read(path) for path in (self._directory / userhash).glob("*.json")]
+        return sorted((export for export in found if export is not None), key=_created, reverse=True)
+
+    def find(self, userhash: str, export_id: str) -> Export | None:
+        """The account's export of that id, which may be any text."""
+        if not is_export_id(export_id):
+            return None
+        return _read(self._directory / userhash / f"{export_id}.json")
+
+    def path(self, export: Export) -> Path:
+        """Where the tarball is, once it is ready."""
+        return self._stem(export).with_suffix(f".{export.format.value}")
+
+    def delete(self, export: Export) -> bool:
+        """Delete an export that is not being written; False when it was not there."""
+        tarball, record = self.path(export), self._stem(export).with_suffix(".json")
+        try:
+            size_bytes = tarball.stat().st_size
+            tarball.unlink()
+        except FileNotFoundError:
+            pass
+        else:
+            self.give_back(size_bytes)
+        try:
+            record.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete_all(self, userhash: str) -> None:
+        """Delete all exports of an account, of which none is being written."""
+        for export in self.list(userhash):
+            self.delete(export)
+        with suppress(FileNotFoundError):
+            (self._directory / userhash).rmdir()
+
+    def delete_expired(self, now: datetime) -> None:
+        """Delete the exports of all accounts that have expired."""
+        for account in self._directory.iterdir():
+            for export in self.list(account.name):
+                if export.state is not ExportState.RUNNING and export.expires_at <= now:
+                    self.delete(export)
+
+    def reserve(self, size_bytes: int) -> None:
+        """Take room for so much more. Raises `LimitReachedError` when there is none."""
+        if shutil.disk_usage(self._directory).free - size_bytes < self._min_free_bytes:
+            raise LimitReachedError("the server's disk is too full for a tarball; tell your administrator")
+        with self._counting:
+            if self._used_bytes + size_bytes > self._max_bytes:
+                raise LimitReachedError("the server has no room for more tarballs now; delete one, or wait")
+            self._used_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Give back room that is not needed any more."""
+        with self._counting:
+            self._used_bytes -= size_bytes
+
+    def record(self, export: Export) -> None:
+        """Write down what is known of an export."""
+        path = self._stem(export).with_suffix(".json")
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(asdict(export), default=datetime.isoformat))
+        new.rename(path)
+
+    def _count(self) -> None:
+        with self._counting:
+            self._used_bytes = sum(path.stat().st_size for path in self._directory.glob("*/*.[pt]ar*"))
+
+    def _stem(self, export: Export) -> Path:
+        return self._directory / export.userhash / export.id
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailableError("the server's disk takes no tarball now; try again later") from error
+
+
+def _created(export: Export) -> datetime:
+    return export.created_at
+
+
+def _read(path: Path) -> Export | None:
+    try:
+        told = json.loads(path.read_text())
+    except FileNotFoundError:  # deleted meanwhile
+        return None
+    return Export(
+        id=told["id"],
+        userhash=told["userhash"],
+        format=ArchiveFormat(told["format"]),
+        state=ExportState(told["state"]),
+        created_at=datetime.fromisoformat(told["created_at"]),
+        expires_at=datetime.fromisoformat(told["expires_at"]),
+        progress=Progress(**told["progress"]),
+        sha256=told["sha256"],
+        warnings=tuple(told["warnings"]),
+        error=told["error"],
+    )

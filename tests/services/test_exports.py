@@ -1,0 +1,275 @@
+"""Tarballs of homes, over the fake engine and a real spool."""
+
+import asyncio
+import hashlib
+import secrets
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from rootblood.domain.accounts import Account
+from rootblood.domain.environments import EnvironmentState, Identity
+from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
+from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
+from rootblood.link.keys import LinkKeys, create_link_keys, read_link_keys
+from rootblood.link.link import ENTER_PROGRAM
+from rootblood.services.archives import EXPORT_PROGRAM
+from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
+from rootblood.services.visits import Visits
+from rootblood.settings import ExportSettings, LinkSettings, Settings
+from rootblood.stores.spool import Spool
+from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.schema import upgrade
+from rootblood.stores.sql.visits import SqlVisitStore
+from tests.fakes import exporter, sshd
+from tests.fakes.engine import FakeEngine, FakeHost
+
+GZIP = ArchiveFormat.GZIP
+
+
+class World:
+    """An installation with one account, alice, and how her exports are made."""
+
+    def __init__(
+        self, directory: Path, alice: Account, engine: FakeEngine, environments: Environments
+    ) -> None:
+        self.alice = alice
+        self.engine = engine
+        self.environments = environments
+        self.home = engine.host.home(alice.userhash)
+        self.spooled = directory / "exports"
+        self.spool = Spool(self.spooled, max_bytes=1000, min_free_bytes=0)
+        self.spool.recover()
+
+    def exports(self, **settings: float) -> Exports:
+        return Exports(self.environments, self.spool, ExportSettings.model_validate(settings))
+
+    @property
+    def runs(self) -> bool:
+        return self.engine.host.containers[self.alice.userhash][1].state is EnvironmentState.RUNNING
+
+    def next_archive(self, frames: bytes, *, hold: bool = False) -> None:
+        """What the next exports give."""
+        self.home.mkdir(exist_ok=True)
+        (self.home / "frames").write_bytes(frames)
+        if hold:
+            (self.home / "hold").touch()
+
+    def files(self) -> list[str]:
+        return sorted(path.name.partition(".")[2] for path in self.spooled.glob("*/*"))
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(Settings(state_dir=tmp_path / "state"))
+    await upgrade(database)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> LinkKeys:
+    create_link_keys(tmp_path / "keys")
+    return read_link_keys(tmp_path / "keys")
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database: Database, keys: LinkKeys) -> AsyncIterator[World]:
+    store = SqlAccountStore(database, Settings().accounts)
+    alice = await store.add(
+        name="alice", userhash=secrets.token_hex(16), admin=False, password_hash=None, keys=()
+    )
+    host = FakeHost(tmp_path)
+    programs = {
+        ENTER_PROGRAM: [sys.executable, sshd.__file__, str(host.system("default"))],
+        EXPORT_PROGRAM: [sys.executable, exporter.__file__],
+    }
+    engine = FakeEngine(host, programs=programs)
+    visits = Visits(SqlVisitStore(database))
+    environments = Environments(
+        engine=engine,
+        store=store,
+        visits=visits,
+        keys=keys,
+        settings=LinkSettings(),
+    )
+    async with asyncio.timeout(60):
+        yield await asyncio.to_thread(World, tmp_path, alice, engine, environments)
+    await environments.close()
+    await visits.close()
+    await engine.close()
+
+
+async def streamed(exports: Exports, account: Account) -> bytes:
+    content = b""
+    async with exports.stream(account, GZIP) as archive:
+        while data := await archive.read():
+            content += data
+    return content
+
+
+async def done(exports: Exports, account: Account, export: Export) -> Export:
+    return [told async for told in exports.follow(account, export.id, interval_s=0.05)][-1]
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - it happens on a disk, or in another process
+            await asyncio.sleep(0.02)
+
+
+async def test_a_stopped_environment_is_left_as_it_was_found(world: World) -> None:
+    exports = world.exports(gzip_level=4)
+    assert await streamed(exports, world.alice) == b"tarball"
+    assert not world.runs
+    assert await asyncio.to_thread((world.home / "runs").read_text) == "--frames --level 4 tar.gz\n"
+    await world.engine.ensure(Identity.of(world.alice))
+    await streamed(exports, world.alice)
+    assert world.runs
+
+
+async def test_an_environment_that_somebody_came_to_use_goes_on(world: World) -> None:
+    exports = world.exports()
+    async with exports.stream(world.alice, GZIP), world.environments.link(world.alice):
+        pass
+    assert not world.runs
+    async with world.environments.link(world.alice):
+        async with exports.stream(world.alice, GZIP):
+            pass
+        assert world.runs
+        await world.engine.stop(world.alice.userhash)
+        async with exports.stream(world.alice, GZIP):
+            pass
+        assert world.runs
+
+
+async def test_who_stops_reading_stops_it(world: World) -> None:
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
+    async with world.environments.lent(world.alice), world.exports().stream(world.alice, GZIP) as archive:
+        assert await archive.read() == b"x"
+        archive.close()
+        await eventually(partial(asyncio.to_thread, (world.home / "left").exists))
+
+
+async def test_no_more_than_may_be_at_one_time(world: World) -> None:
+    exports = world.exports(max_of_account=2)
+    async with exports.stream(world.alice, GZIP), exports.stream(world.alice, GZIP):
+        with pytest.raises(LimitReachedError, match="wait for one"):
+            await streamed(exports, world.alice)
+    assert await streamed(exports, world.alice) == b"tarball"
+    crowded = world.exports(max_concurrent=1)
+    async with crowded.stream(world.alice, GZIP):
+        with pytest.raises(LimitReachedError, match="as many tarballs as it may"):
+            await streamed(crowded, world.alice)
+
+
+async def test_no_longer_than_may_be(world: World) -> None:
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
+    with pytest.raises(LimitReachedError, match="too long"):
+        await streamed(world.exports(max_s=0.3), world.alice)
+    assert not world.runs
+
+
+async def test_a_tarball_in_the_spool(world: World) -> None:
+    exports = world.exports()
+    begun = await exports.spool(world.alice, GZIP)
+    assert begun.state is ExportState.RUNNING
+    export = await done(exports, world.alice, begun)
+    assert (export.state, export.progress) == (ExportState.READY, Progress(7, 3))
+    assert export.sha256 == hashlib.sha256(b"tarball").hexdigest()
+    assert export.expires_at - export.created_at == timedelta(days=1)
+    _, path = await exports.path(world.alice, export.id)
+    assert await asyncio.to_thread(path.read_bytes) == b"tarball"
+    assert await exports.list(world.alice) == [export]
+    await exports.delete(world.alice, export.id)
+    assert (await exports.list(world.alice), await asyncio.to_thread(world.files)) == ([], [])
+    with pytest.raises(NotFoundError):
+        await exports.delete(world.alice, export.id)
+
+
+async def test_one_that_fails_says_why_and_leaves_nothing(world: World) -> None:
+    failing = exporter.frame(b"d", b"x") + exporter.frame(
+        b"e", b'{"files": 1, "error": "no x", "warnings": []}'
+    )
+    await asyncio.to_thread(world.next_archive, failing)
+    exports = world.exports()
+    export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    assert (export.state, str(export.error)[-4:]) == (ExportState.FAILED, "no x")
+    assert await asyncio.to_thread(world.files) == ["json"]
+    with pytest.raises(ConflictError, match="no x"):
+        await exports.path(world.alice, export.id)
+
+
+async def test_a_full_spool(world: World) -> None:
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x" * 2000) + exporter.GOOD_END)
+    exports = world.exports()
+    export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    assert (export.state, await asyncio.to_thread(world.files)) == (ExportState.FAILED, ["json"])
+    assert "no room" in str(export.error)
+
+
+async def test_one_on_its_way_is_alone_and_can_be_broken_off(world: World) -> None:
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
+    exports = world.exports()
+    export = await exports.spool(world.alice, GZIP)
+    with pytest.raises(ConflictError, match="on its way"):
+        await exports.spool(world.alice, GZIP)
+
+    async def is_growing() -> bool:
+        return (await exports.find(world.alice, export.id)).progress.bytes > 0
+
+    await eventually(is_growing)
+    with pytest.raises(ConflictError, match="still on its way"):
+        await exports.path(world.alice, export.id)
+    await exports.delete(world.alice, export.id)
+    assert (await asyncio.to_thread(world.files), world.runs) == ([], False)
+
+
+async def test_the_oldest_makes_room(world: World) -> None:
+    exports = world.exports(spool_max_of_account=2)
+    made = [await done(exports, world.alice, await exports.spool(world.alice, GZIP)) for _ in range(3)]
+    assert [export.id for export in await exports.list(world.alice)] == [made[2].id, made[1].id]
+
+
+async def test_a_stop_of_the_server_breaks_off_and_says_so(world: World) -> None:
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
+    exports = world.exports()
+    export = await exports.spool(world.alice, GZIP)
+    await exports.close()
+    found = await exports.find(world.alice, export.id)
+    assert (found.state, found.error) == (ExportState.FAILED, "the server is being stopped; make another one")
+    assert await asyncio.to_thread(world.files) == ["json"]
+
+
+async def test_what_another_account_has_is_not_there(world: World) -> None:
+    exports = world.exports()
+    export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    bob = replace(world.alice, name="bob", userhash=secrets.token_hex(16))
+    for ask in (exports.find, exports.path, exports.delete):
+        for export_id in (export.id, "../" + export.id, "", "x" * 10_000):
+            with pytest.raises(NotFoundError):
+                await ask(bob, export_id)
+    assert await exports.list(bob) == []
+    await exports.delete_all(world.alice)
+    assert await asyncio.to_thread(lambda: list(world.spooled.iterdir())) == []
+
+
+async def test_expired_is_gone(world: World) -> None:
+    exports = world.exports(spool_expiry_s=0.2)
+    export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+
+    async def is_gone() -> bool:
+        return await exports.list(world.alice) == []
+
+    await eventually(is_gone)
+    with pytest.raises(NotFoundError):
+        await exports.path(world.alice, export.id)
+    await asyncio.to_thread(world.spool.delete_expired, datetime.now(UTC))
+    assert await asyncio.to_thread(world.files) == []

@@ -1,0 +1,139 @@
+"""The spool: whole records, room that is counted, and nothing left behind by a server that was killed."""
+
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
+from rootblood.errors import LimitReachedError, StoreUnavailableError
+from rootblood.stores.spool import Spool
+
+ALICE = secrets.token_hex(16)
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def spool_in(directory: Path, *, max_bytes: int = 100) -> Spool:
+    spool = Spool(directory / "exports", max_bytes=max_bytes, min_free_bytes=0)
+    spool.recover()
+    return spool
+
+
+def new_export(*, created_at: datetime = NOW, userhash: str = ALICE) -> Export:
+    return Export(
+        id=secrets.token_hex(16),
+        userhash=userhash,
+        format=ArchiveFormat.ZSTD,
+        state=ExportState.RUNNING,
+        created_at=created_at,
+        expires_at=created_at + timedelta(days=1),
+    )
+
+
+def spooled(spool: Spool, content: bytes = b"tarball", **changes: datetime) -> Export:
+    growing = spool.begin(new_export(**changes))
+    growing.write(content)
+    return growing.finish(Progress(len(content), 3), ["./sock: socket ignored"])
+
+
+def files(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+def test_what_is_kept_is_what_was_told(tmp_path: Path) -> None:
+    export = spooled(spool_in(tmp_path))
+    assert export.sha256 == hashlib.sha256(b"tarball").hexdigest()
+    again = spool_in(tmp_path)
+    assert again.find(ALICE, export.id) == export
+    assert again.list(ALICE) == [export]
+    assert again.path(export).read_bytes() == b"tarball"
+    assert (tmp_path / "exports").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_server_that_was_killed_leaves_a_clear_state(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    ready = spooled(spool)
+    half = new_export()
+    growing = spool.begin(half)
+    growing.write(b"tar")
+    place = tmp_path / "exports" / ALICE
+    (place / f"{secrets.token_hex(16)}.tar.gz").write_bytes(b"of a record that is gone")
+    (place / f"{half.id}.new").write_text("{")
+    # Killed between the two renames at the end of another one.
+    unrecorded = new_export()
+    spool.begin(unrecorded).finish(Progress(), [])
+    spool.record(unrecorded)
+
+    again = spool_in(tmp_path)
+    found = again.find(ALICE, half.id)
+    assert found is not None
+    assert (found.state, found.error) == (
+        ExportState.FAILED,
+        "the server was stopped meanwhile; make another one",
+    )
+    assert again.find(ALICE, ready.id) == ready
+    assert files(place) == sorted(
+        [f"{ready.id}.json", f"{ready.id}.tar.zst", f"{half.id}.json", f"{unrecorded.id}.json"]
+    )
+    growing.fail("the test is over")
+
+
+def test_room_is_counted_and_given_back(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    first = spooled(spool, b"x" * 60)
+    growing = spool.begin(new_export())
+    growing.write(b"x" * 30)
+    with pytest.raises(LimitReachedError, match="no room"):
+        growing.write(b"x" * 30)
+    failed = growing.fail("no room")
+    assert (failed.state, failed.error) == (ExportState.FAILED, "no room")
+    full = spool.begin(new_export())
+    with pytest.raises(LimitReachedError):
+        full.write(b"x" * 60)
+    full.fail("no room")
+    assert spool.delete(first)
+    assert not spool.delete(first)
+    spooled(spool, b"x" * 60)
+
+
+def test_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, max_bytes=100, min_free_bytes=2**60)
+    spool.recover()
+    with pytest.raises(LimitReachedError, match="too full"):
+        spool.begin(new_export())
+    assert files(tmp_path) == []
+
+
+def test_a_disk_that_fails(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    (tmp_path / "exports").rmdir()
+    (tmp_path / "exports").write_text("no directory")
+    with pytest.raises(StoreUnavailableError):
+        spool.begin(new_export())
+
+
+def test_expired_ones_go_and_those_on_their_way_stay(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    old = spooled(spool, created_at=NOW - timedelta(days=2))
+    young = spooled(spool)
+    half = new_export(created_at=NOW - timedelta(days=2))
+    growing = spool.begin(half)
+    spool.delete_expired(NOW)
+    assert {export.id for export in spool.list(ALICE)} == {young.id, half.id}
+    assert not spool.path(old).exists()
+    growing.fail("the test is over")
+
+
+@pytest.mark.parametrize("export_id", ["", "..", "../x", "/etc/passwd", "a" * 33, "A" * 32, "\0" * 32])
+def test_an_id_is_never_a_path(tmp_path: Path, export_id: str) -> None:
+    assert spool_in(tmp_path).find(ALICE, export_id) is None
+
+
+def test_an_account_that_goes_takes_all_along(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    spooled(spool)
+    spool.delete_all(ALICE)
+    spool.delete_all(ALICE)
+    assert list((tmp_path / "exports").iterdir()) == []
