@@ -143,8 +143,7 @@ def test_what_a_user_can_meddle_with_is_not_used(environment: Environment) -> No
         )
     )  # fmt: skip
     assert "fake" in done.stdout  # PATH is as the user wants it, and the test's own zstd is the fake one
-    done = export(environment, "tar.gz")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(export(environment, "tar.gz").stdout)) as tar:
         assert {"home/bin/tar", "home/bin/gzip", "home/bin/zstd"} < set(tar.getnames())
 
 

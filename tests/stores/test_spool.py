@@ -32,8 +32,8 @@ def new_export(*, created_at: datetime = NOW, userhash: str = ALICE) -> Export:
     )
 
 
-def spooled(spool: Spool, content: bytes = b"tarball", **changes: datetime) -> Export:
-    growing = spool.begin(new_export(**changes))
+def spooled(spool: Spool, content: bytes = b"tarball", *, created_at: datetime = NOW) -> Export:
+    growing = spool.begin(new_export(created_at=created_at))
     growing.write(content)
     return growing.finish(Progress(len(content), 3), ["./sock: socket ignored"])
 
