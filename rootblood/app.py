@@ -26,6 +26,7 @@ from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
+from rootblood.services.imports import Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
@@ -67,6 +68,7 @@ class Core:
     links: Links
     tokens: Tokens
     exports: Exports
+    imports: Imports
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -112,6 +114,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 links=Links(SqlLinkStore(database)),
                 tokens=Tokens(SqlTokenStore(database)),
                 exports=exports,
+                imports=Imports(environments, settings.imports),
             )
         finally:
             await exports.close()

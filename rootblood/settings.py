@@ -338,6 +338,16 @@ class ExportSettings(_Group):
     """What a tarball leaves free on the server's disk: a GiB."""
 
 
+class ImportSettings(_Group):
+    """Tarballs into homes."""
+
+    max_bytes: Annotated[int, Field(ge=1)] = 64 * 2**30
+    """A larger upload is refused: 64 GiB, compressed."""
+
+    max_s: Seconds = 4 * 3600.0
+    """One that takes longer to unpack is broken off: four hours."""
+
+
 class AccountSettings(_Group):
     """Numbers given to accounts."""
 
@@ -384,6 +394,7 @@ class Settings(BaseSettings):
     penalties: PenaltySettings = PenaltySettings()
     accounts: AccountSettings = AccountSettings()
     exports: ExportSettings = ExportSettings()
+    imports: ImportSettings = ImportSettings()
     log: LogSettings = LogSettings()
 
 

@@ -1,0 +1,257 @@
+"""Tarballs into homes: uploads, in pieces that may come over many connections, and what becomes of them.
+
+The program `import` of the image does it all as the account, in its environment; an upload lies there too,
+beside the home, so that nothing of it is ever on this server's own disk. What the program says is the
+account's own to forge, and is taken apart strictly.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import structlog
+from typing_extensions import override
+
+from rootblood.domain.accounts import Account
+from rootblood.domain.imports import (
+    DIRECTORY_PATTERN,
+    UPLOAD_ID_PATTERN,
+    Destination,
+    Imported,
+    ImportProgress,
+)
+from rootblood.errors import ConflictError, EnvironmentBrokenError, InvalidInputError, LimitReachedError
+from rootblood.link.pool import StepListener
+from rootblood.services.environments import Environments
+from rootblood.settings import ImportSettings
+
+_log = structlog.stdlib.get_logger(__name__)
+
+IMPORT_PROGRAM = "/usr/lib/rootblood/import"
+
+_START_TIMEOUT_S = 15.0
+_ANSWER_TIMEOUT_S = 60.0
+"""After the last byte of a piece: the disk may be slow."""
+
+_MAX_ANSWER_BYTES = 256 * 1024
+_MAX_WARNINGS = 20
+_MAX_TEXT_CHARS = 500
+
+
+class _Program(asyncio.Protocol):
+    """A run of `import`: what it is given, and the lines it answers with."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self._said = bytearray()
+        self._arrived = asyncio.Event()
+        self._ended = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    async def write(self, data: bytes) -> None:
+        """Give it input, waiting for as long as it takes none."""
+        self.transport.write(data)
+        await self._writable.wait()
+
+    async def line(self) -> dict[str, Any] | None:
+        """Its next answer; None after the last. Raises `EnvironmentBrokenError` for what is none."""
+        while b"\n" not in self._said and not self._ended:
+            self._arrived.clear()
+            await self._arrived.wait()
+        end = self._said.find(b"\n")
+        if end < 0:
+            return None
+        line = bytes(self._said[:end])
+        del self._said[: end + 1]
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _broken() from error
+        if not isinstance(told, dict):
+            raise _broken()
+        return told
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # what every engine gives
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._said += data
+        if len(self._said) > _MAX_ANSWER_BYTES:
+            self.transport.abort()
+        self._arrived.set()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        self._arrived.set()
+        self._writable.set()
+
+    @override
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    @override
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+
+class Imports:
+    """The use cases around tarballs into homes.
+
+    Args:
+        environments: where they are unpacked.
+        settings: how large, how long.
+    """
+
+    def __init__(self, environments: Environments, settings: ImportSettings) -> None:
+        self._environments = environments
+        self._settings = settings
+
+    async def size(self, account: Account, upload_id: str) -> int:
+        """How many bytes of an upload are there: where its next piece begins; 0 where there is none yet.
+
+        Raises:
+            InvalidInputError: that is no id of an upload; see `rootblood.domain.imports`.
+            EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: as
+                `Environments.link`.
+        """
+        async with self._running(account, ["size", _checked(upload_id)]) as program:
+            return _number(await _answer(program), "size")
+
+    async def receive(
+        self, account: Account, upload_id: str, offset: int, pieces: AsyncIterator[bytes]
+    ) -> int:
+        """Add to an upload, as it comes; what has come stays, should it break off.
+
+        Args:
+            account: whose home it is for.
+            upload_id: chosen by whoever uploads.
+            offset: how many bytes are there already.
+            pieces: the next bytes.
+
+        Returns:
+            How many bytes are there then.
+
+        Raises:
+            ConflictError: the upload is not that far, or further; ask `size`.
+            LimitReachedError: it is larger than it may be.
+            InvalidInputError, EngineUnavailableError, ImageMissingError, EnvironmentFailedError,
+                StoreUnavailableError: as `size`.
+        """
+        async with self._running(account, ["receive", _checked(upload_id), str(offset)]) as program:
+            async for piece in pieces:
+                offset += len(piece)
+                if offset > self._settings.max_bytes:
+                    raise LimitReachedError("the tarball is larger than it may be; use rsync")
+                await program.write(piece)
+            program.transport.write_eof()
+            return _number(await _answer(program), "size")
+
+    async def discard(self, account: Account, upload_id: str) -> None:
+        """Forget an upload. Raises as `size`."""
+        async with self._running(account, ["discard", _checked(upload_id)]) as program:
+            await _answer(program)
+
+    async def unpack(
+        self,
+        account: Account,
+        upload_id: str,
+        destination: Destination,
+        *,
+        on_step: StepListener | None = None,
+    ) -> AsyncIterator[ImportProgress | Imported]:
+        """Unpack an upload, which is gone then, and tell how it goes; what is told last is what was done.
+
+        Raises:
+            ConflictError: nothing was changed, and the message says why; the upload stays.
+            LimitReachedError: it took too long, and nothing was changed.
+            InvalidInputError: the destination is none.
+            EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: as
+                `size`.
+        """
+        where = ["--replace"] if destination.replace else []
+        if destination.directory is not None and not destination.replace:
+            if DIRECTORY_PATTERN.fullmatch(destination.directory) is None:
+                raise InvalidInputError("the name of the new directory is letters, digits and ._- only")
+            where = ["--into", destination.directory]
+        argv = ["unpack", "--json", *where, "--upload", _checked(upload_id)]
+        try:
+            async with (
+                asyncio.timeout(self._settings.max_s),
+                self._running(account, argv, on_step=on_step) as program,
+            ):
+                while "error" not in (told := await _next(program)):
+                    yield ImportProgress(_number(told, "bytes"), _number(told, "files"))
+                _require_success(told)
+                yield _imported(told, "kept" if destination.replace else "into")
+        except TimeoutError as error:
+            raise LimitReachedError("that takes too long, and nothing was changed; use rsync") from error
+        _log.info("imported", userhash=account.userhash)
+
+    @asynccontextmanager
+    async def _running(
+        self, account: Account, arguments: Sequence[str], *, on_step: StepListener | None = None
+    ) -> AsyncIterator[_Program]:
+        async with self._environments.lent(account, on_step=on_step):
+            _, program = await self._environments.open_program(
+                account, [IMPORT_PROGRAM, *arguments], _Program, timeout_s=_START_TIMEOUT_S
+            )
+            try:
+                yield program
+            finally:
+                program.transport.abort()
+
+
+async def _next(program: _Program) -> dict[str, Any]:
+    told = await program.line()
+    if told is None:
+        raise EnvironmentBrokenError("your environment was stopped, and nothing was changed; try again")
+    return told
+
+
+async def _answer(program: _Program) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+            told = await _next(program)
+    except TimeoutError as error:
+        raise EnvironmentBrokenError("your environment does not answer; try again") from error
+    _require_success(told)
+    return told
+
+
+def _require_success(told: dict[str, Any]) -> None:
+    if told.get("error") is not None:
+        raise ConflictError(f"nothing was changed: {str(told['error'])[:_MAX_TEXT_CHARS]}")
+
+
+def _imported(told: dict[str, Any], where: str) -> Imported:
+    directory, warnings = told.get(where), told.get("warnings")
+    if not isinstance(directory, str) or not isinstance(warnings, list):
+        raise _broken()
+    return Imported(
+        directory=directory[:_MAX_TEXT_CHARS],
+        files=_number(told, "files"),
+        warnings=tuple(str(warning)[:_MAX_TEXT_CHARS] for warning in warnings[:_MAX_WARNINGS]),
+    )
+
+
+def _number(told: dict[str, Any], name: str) -> int:
+    value = told.get(name)
+    if type(value) is not int or value < 0:
+        raise _broken()
+    return value
+
+
+def _checked(upload_id: str) -> str:
+    if UPLOAD_ID_PATTERN.fullmatch(upload_id) is None:
+        raise InvalidInputError("the id of an upload is 32 hexadecimal digits, of your own choice")
+    return upload_id
+
+
+def _broken() -> EnvironmentBrokenError:
+    return EnvironmentBrokenError("your environment gives no answer that makes sense")
