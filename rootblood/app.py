@@ -24,6 +24,7 @@ from rootblood.errors import (
 )
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.imports import Imports
@@ -61,6 +62,7 @@ class Core:
 
     settings: Settings
     engine: Engine
+    endings: Endings
     accounts: Accounts
     environments: Environments
     visits: Visits
@@ -91,6 +93,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         if not await schema_is_current(database):
             raise ConfigurationError(f"the database has no schema, or an old one; {SETUP_HINT}")
         engine = build_engine(settings)
+        endings = Endings()
         passwords = Passwords(settings.passwords)
         store = SqlAccountStore(database, settings.accounts)
         visits = Visits(SqlVisitStore(database))
@@ -107,10 +110,11 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             yield Core(
                 settings=settings,
                 engine=engine,
-                accounts=Accounts(store, passwords),
+                endings=endings,
+                accounts=Accounts(store, passwords, endings),
                 environments=environments,
                 visits=visits,
-                logins=Logins(SqlLoginStore(database), settings.web),
+                logins=Logins(SqlLoginStore(database), settings.web, endings),
                 links=Links(SqlLinkStore(database)),
                 tokens=Tokens(SqlTokenStore(database)),
                 exports=exports,
@@ -197,6 +201,8 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             tls=tls,
             settings=settings.web,
         )
+        core.endings.subscribe(ssh.ask_again)
+        core.endings.subscribe(web.ask_again)
         core.environments.answer_calls(web.answer)
         ssh_ready: asyncio.Future[int] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()

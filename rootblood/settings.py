@@ -97,6 +97,10 @@ class SSHSettings(_Group):
     rekey_timeout_s: Seconds = 30.0
     """A key exchange that takes longer ends the connection."""
 
+    recheck_s: Seconds = 5.0
+    """How often it is asked whether the account of an open connection may still be here; a lock by this very
+    process is noticed at once."""
+
     max_sessions: Annotated[int, Field(ge=1)] = 64
     """Session channels open at one time on one connection; OpenSSH's MaxSessions is 10."""
 

@@ -111,8 +111,8 @@ def lock(context: typer.Context, name: Name) -> None:
     """Let nobody log in to an account until it is unlocked."""
     asyncio.run(_lock(context.obj, name))
     say(
-        f"locked {name}; browsers are logged out, "
-        f"SSH sessions already open go on until: rootblood env stop {name}"
+        f"locked {name}; who is logged in is shown out within seconds, "
+        f"what runs in the environment goes on until: rootblood env stop {name}"
     )
 
 

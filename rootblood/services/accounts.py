@@ -19,6 +19,7 @@ from rootblood.domain.accounts import (
 )
 from rootblood.domain.keys import AccountKey, PublicKey
 from rootblood.errors import InvalidInputError, LimitReachedError, NotFoundError, StoreUnavailableError
+from rootblood.services.endings import Endings
 from rootblood.services.passwords import Passwords
 from rootblood.stores.base import AccountStore
 
@@ -31,10 +32,11 @@ _NOBODY = "0" * 32
 class Accounts:
     """The use cases around accounts and their keys."""
 
-    def __init__(self, store: AccountStore, passwords: Passwords) -> None:
-        """Take where accounts are kept, and what hashes their passwords."""
+    def __init__(self, store: AccountStore, passwords: Passwords, endings: Endings) -> None:
+        """Take where accounts are kept, what hashes their passwords, and whom to tell of what ends."""
         self._store = store
         self._passwords = passwords
+        self._endings = endings
 
     async def create(
         self, name: str, *, password: str | None = None, keys: Sequence[PublicKey] = (), admin: bool = False
@@ -61,16 +63,22 @@ class Accounts:
         return account
 
     async def lock(self, name: str) -> None:
-        """Let nobody log in to it until `unlock`. Ends its login sessions; SSH sessions go on."""
-        await self._store.set_state((await self.get(name)).userhash, AccountState.LOCKED)
+        """Let nobody log in to it until `unlock`. Who is logged in, at either door, is shown out."""
+        account = await self.get(name)
+        await self._store.set_state(account.userhash, AccountState.LOCKED)
+        self._endings.tell(account)
 
     async def unlock(self, name: str) -> None:
         """Take back `lock`."""
-        await self._store.set_state((await self.get(name)).userhash, AccountState.ACTIVE)
+        account = await self.get(name)
+        await self._store.set_state(account.userhash, AccountState.ACTIVE)
+        self._endings.tell(account)  # which ends login sessions as well
 
     async def delete(self, name: str) -> None:
         """Forget keys and password for good; name and UID are never given again."""
-        await self._store.delete((await self.get(name)).userhash)
+        account = await self.get(name)
+        await self._store.delete(account.userhash)
+        self._endings.tell(account)
 
     async def set_password(self, name: str, password: str | None) -> None:
         """Set the password; None means that none is accepted. Ends the account's login sessions.
@@ -82,6 +90,7 @@ class Accounts:
         account = await self.get(name)
         password_hash = None if password is None else await self._passwords.hash(password)
         await self._store.set_password_hash(account.userhash, password_hash)
+        self._endings.tell(account)
 
     async def keys(self, name: str) -> Sequence[AccountKey]:
         """The account's keys, oldest first."""

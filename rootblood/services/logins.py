@@ -14,6 +14,7 @@ import structlog
 from rootblood.domain.accounts import Account
 from rootblood.domain.logins import LoginSession, is_token, new_id, new_token, token_hash_of
 from rootblood.errors import NotFoundError, StoreUnavailableError
+from rootblood.services.endings import Endings
 from rootblood.settings import WebSettings
 from rootblood.stores.base import LoginStore
 
@@ -33,13 +34,20 @@ class Logins:
     Args:
         store: where they are kept.
         settings: how long they last.
+        endings: whom to tell when one ends.
         now: the time; a test's own, as days pass in none.
     """
 
     def __init__(
-        self, store: LoginStore, settings: WebSettings, *, now: Callable[[], datetime] = _now
+        self,
+        store: LoginStore,
+        settings: WebSettings,
+        endings: Endings,
+        *,
+        now: Callable[[], datetime] = _now,
     ) -> None:
         self._store = store
+        self._endings = endings
         self._idle = timedelta(seconds=settings.session_idle_s)
         self._max = timedelta(seconds=settings.session_max_s)
         self._now = now
@@ -94,7 +102,10 @@ class Logins:
         """End one login session. Raises `NotFoundError` when the account has none of that id."""
         if not await self._store.delete(account.userhash, login_id):
             raise NotFoundError("you have no such login session")
+        self._endings.tell(account)
 
     async def end_all(self, account: Account) -> int:
         """End all login sessions of the account; returns how many there were."""
-        return await self._store.delete_all(account.userhash)
+        ended = await self._store.delete_all(account.userhash)
+        self._endings.tell(account)
+        return ended

@@ -5,6 +5,7 @@ import itertools
 import math
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,9 +15,10 @@ from asyncssh.constants import OPEN_RESOURCE_SHORTAGE
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
-from rootblood.errors import NotFoundError, RootBloodError
+from rootblood.errors import NotFoundError, RootBloodError, StoreUnavailableError
 from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
+from rootblood.link.waiting import first_of
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.penalties import Penalties
@@ -41,6 +43,7 @@ _numbers = itertools.count(1)
 
 _Result = TypeVar("_Result")
 _ACCOUNT_FRESH_S = 1.0
+_SHOWN_OUT = "this account may no longer log in; ask your administrator"
 
 _NOTHING = ForwardingSettings(local=False, remote=False, streamlocal=False, agent=False)
 """What a rescue connection may forward: it is one to the front door, which forwards nothing to itself."""
@@ -90,6 +93,9 @@ class Connection(asyncssh.SSHServer):
         """Address of the client."""
 
         self.since = datetime.now(UTC)
+        self._doubt = asyncio.Event()
+        """Whether the account may be here has to be asked now."""
+
         self.closed = asyncio.Event()
 
     @override
@@ -152,6 +158,11 @@ class Connection(asyncssh.SSHServer):
         """Tell the client, and close."""
         self._connection.close()
 
+    def ask_again(self) -> None:
+        """Ask now whether the account may still be here."""
+        self._looked_up_at = -math.inf
+        self._doubt.set()
+
     async def account(self) -> Account:
         """The account that logged in, as it was a second ago at most: it may have been locked since.
 
@@ -165,8 +176,24 @@ class Connection(asyncssh.SSHServer):
                 self._looked_up_at = time.monotonic()
             account = self._account
         if account is None:
-            raise NotFoundError("this account may no longer log in; ask your administrator")
+            raise NotFoundError(_SHOWN_OUT)
         return account
+
+    async def _watch_account(self) -> None:
+        """Close the connection once its account may not be here any more."""
+        while not self.closed.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.recheck_s):
+                    await first_of(self._doubt.wait(), self.closed.wait())
+            self._doubt.clear()
+            try:
+                await self.account()
+            except NotFoundError:
+                self.log.info("account_shown_out")
+                self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, _SHOWN_OUT)
+                return
+            except StoreUnavailableError as error:  # who is in already stays while nobody can tell
+                self.log.warning("account_not_asked_again", cause=str(error))
 
     async def news(self, account: Account) -> News:
         """What to tell the account on a terminal of this connection."""
@@ -242,6 +269,7 @@ class Connection(asyncssh.SSHServer):
         if not self._is_rescue:
             self.start(self._open_link_ahead())
         self._arrival = self.start(self._arrive())
+        self.start(self._watch_account())
 
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
         if self._auth.exhausted:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import asyncssh
 import structlog
 
+from rootblood.domain.accounts import Account
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.penalties import Penalties
@@ -107,6 +108,11 @@ class SSHDoor:
         """The open connections of an account, oldest first."""
         mine = [found for found in self._connections if found.account_name == account_name]
         return sorted(mine, key=lambda found: found.since)
+
+    def ask_again(self, account: Account) -> None:
+        """Have the connections of an account closed at once, should it not be allowed in any more."""
+        for connection in self.connections_of(account.name):
+            connection.ask_again()
 
     def _new_connection(self) -> Connection:
         return Connection(

@@ -43,6 +43,7 @@ from rootblood.web.pages.login import LoginPages
 from rootblood.web.pages.members import Members
 from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
+from rootblood.web.terminal import TerminalSockets
 
 _SHUTDOWN_TIMEOUT_S = 5.0
 _HANDSHAKE_TIMEOUT_S = 10.0  # asyncio's own default is a minute
@@ -118,6 +119,7 @@ class WebDoor:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._sockets: TerminalSockets | None = None
         self._calls = Calls(
             accounts=accounts, environments=environments, links=links, logins=logins, visitors=visitors
         )
@@ -128,6 +130,11 @@ class WebDoor:
         None while the door does not serve.
         """
         return self._calls.answer(account)
+
+    def ask_again(self, account: Account) -> None:
+        """Have the terminals closed at once whose browsers are not logged in to the account any more."""
+        if self._sockets is not None:
+            self._sockets.ask_again(account.userhash)
 
     async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
         """Accept requests until `stop`.
@@ -171,6 +178,7 @@ class WebDoor:
             pages=pages,
             terminals=Terminals(self._environments),
         )
+        self._sockets = terminal.sockets
         routes = [
             *self._health.routes(),
             *assets.routes(),

@@ -13,7 +13,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -129,10 +129,10 @@ class TerminalSockets:
             await connection.close()
         return connection.response
 
-    def close_all(self, userhash: str) -> None:
-        """Close every terminal of an account at once: it was locked, or its password changed, say."""
+    def ask_again(self, userhash: str) -> None:
+        """Ask now who of those with a terminal of this account may still have one."""
         for connection in self._open.get(userhash, ()):
-            connection.end(LOGGED_OUT)
+            connection.in_doubt.set()
 
     async def stop(self, _application: web.Application) -> None:
         """Close every terminal; for `Application.on_shutdown`."""
@@ -143,7 +143,10 @@ class TerminalSockets:
     async def _watch(self, request: web.Request, connection: "_Socket") -> None:
         """Return when the browser would not be let in any more."""
         while True:
-            await asyncio.sleep(self._ask_again_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._ask_again_s):
+                    await connection.in_doubt.wait()
+            connection.in_doubt.clear()
             try:
                 await self._admit(request)
             except web.HTTPException:
@@ -180,6 +183,9 @@ class _Socket:
         )
         self._ending: Ending | None = None
         self.told_to_end = asyncio.Event()
+        self.in_doubt = asyncio.Event()
+        """Whether the browser may be here has to be asked now."""
+
         self._may_send = asyncio.Event()
         self._may_send.set()
         self._size = TerminalSize(80, 24)

@@ -47,7 +47,7 @@ def test_the_life_of_an_account(engine: FakeEngine, rootblood: Rootblood, key_fi
     assert "password_hash" not in alice
 
     outcome = rootblood("user", "lock", "alice")
-    assert "sessions already open go on until: rootblood env stop alice" in outcome.out
+    assert "what runs in the environment goes on until: rootblood env stop alice" in outcome.out
     assert ["locked"] == [account["state"] for account in listed(rootblood)]
 
     assert Outcome(0, "unlocked alice\n", "") == rootblood("user", "unlock", "alice")

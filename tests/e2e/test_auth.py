@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.e2e.conftest import ALICE_PASSWORD
+from tests.e2e.conftest import ALICE_PASSWORD, client_of
 from tests.e2e.installation import Client, Installation, Server
 
 PERMISSION_DENIED = "Permission denied (publickey,keyboard-interactive,password)."
@@ -219,3 +219,17 @@ def test_a_key_that_is_not_private_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.strip().endswith(f"others may read {key}; run: chmod 600 {key}")
+
+
+def test_who_is_locked_is_shown_out(own_installation: Installation) -> None:
+    with own_installation.serving(ROOTBLOOD_SSH__RECHECK_S="0.5") as server:
+        alice, bob = (client_of(own_installation, server, name) for name in ("alice", "bob"))
+        with alice.open("echo in; exec sleep 60") as held, bob.open("echo in; exec cat") as other:
+            for client in (held, other):
+                assert client.stdout is not None
+                assert client.stdout.readline() == b"in\n"
+            own_installation.cli("user", "lock", "alice")
+            _, errors = held.communicate(timeout=10)
+            assert held.returncode == 255
+            assert b"this account may no longer log in; ask your administrator" in errors
+            assert other.communicate(b"still here", timeout=10)[0] == b"still here"

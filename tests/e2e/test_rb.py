@@ -196,10 +196,12 @@ def test_nobody_answers_where_nobody_is_connected(own_installation: Installation
         assert said == "rb: the front door does not answer; it does while somebody is connected\n"
 
 
-def test_a_locked_account_gets_no_link(own_installation: Installation, own_server: Server) -> None:
-    alice = client_of(own_installation, own_server, "alice")
-    with alice.open("read line; rb web; echo $?") as held:
-        own_installation.cli("user", "lock", "alice")
-        output, errors = held.communicate(b"\n", timeout=30)
+def test_a_locked_account_gets_no_link(own_installation: Installation) -> None:
+    # Long enough for the call to come before the connection is closed.
+    with own_installation.serving(ROOTBLOOD_SSH__RECHECK_S="60") as server:
+        alice = client_of(own_installation, server, "alice")
+        with alice.open("read line; rb web; echo $?") as held:
+            own_installation.cli("user", "lock", "alice")
+            output, errors = held.communicate(b"\n", timeout=30)
     assert output == b"1\n"
     assert errors == b"rb: this account may not log in any more\n"

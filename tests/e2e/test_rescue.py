@@ -386,7 +386,7 @@ def test_refusals_look_alike(own_installation: Installation) -> None:
 
 
 def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Installation) -> None:
-    with own_installation.serving() as server:
+    with own_installation.serving(ROOTBLOOD_SSH__RECHECK_S="60") as server:
         rescue = replace(client_of(own_installation, server, "alice"), name="alice+rescue")
         with rescue.open() as console:
             assert console.stdin is not None

@@ -16,6 +16,7 @@ from rootblood.errors import (
     StoreUnavailableError,
 )
 from rootblood.services.accounts import Accounts
+from rootblood.services.endings import Endings
 from rootblood.services.passwords import Passwords
 from rootblood.settings import PasswordSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
@@ -82,7 +83,7 @@ async def passwords(settings: Settings) -> AsyncIterator[CountingPasswords]:
 
 @pytest.fixture
 def accounts(store: CountingStore, passwords: CountingPasswords) -> Accounts:
-    return Accounts(store, passwords)
+    return Accounts(store, passwords, Endings())
 
 
 async def test_an_account_is_made_and_found(accounts: Accounts) -> None:
@@ -254,7 +255,7 @@ async def test_a_login_renews_a_hash_made_with_other_parameters(
 ) -> None:
     await accounts.create("alice", password=PASSWORD)
     stronger = Passwords(settings.passwords.model_copy(update={"time_cost": 2}))
-    later = Accounts(store, stronger)
+    later = Accounts(store, stronger, Endings())
 
     assert None is await later.authenticate_password("alice", "wrong password")
     assert stronger.needs_rehash((await accounts.get("alice")).password_hash or "")
@@ -273,7 +274,7 @@ async def test_a_hash_that_cannot_be_renewed_does_not_refuse_the_login(
     # The minimum was raised since: this password could not be set today, but it is still hers.
     stricter = Passwords(settings.passwords.model_copy(update={"time_cost": 2, "min_chars": 100}))
 
-    assert None is not await Accounts(store, stricter).authenticate_password("alice", PASSWORD)
+    assert None is not await Accounts(store, stricter, Endings()).authenticate_password("alice", PASSWORD)
     stricter.close()
 
 

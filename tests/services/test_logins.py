@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from rootblood.domain.accounts import Account
 from rootblood.errors import NotFoundError, StoreUnavailableError
+from rootblood.services.endings import Endings
 from rootblood.services.logins import Logins
 from rootblood.settings import Settings, WebSettings
 from rootblood.stores.sql.accounts import SqlAccountStore
@@ -66,7 +67,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def logins(store: WatchedLoginStore, clock: Clock) -> Logins:
-    return Logins(store, SETTINGS, now=clock)
+    return Logins(store, SETTINGS, Endings(), now=clock)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import structlog
 
 from rootblood.domain.keys import parse_public_key
 from rootblood.services.accounts import Accounts
+from rootblood.services.endings import Endings
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.settings import PasswordSettings, PenaltySettings, Settings
@@ -28,7 +29,7 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
     database = Database(settings)
     await upgrade(database)
     passwords = Passwords(settings.passwords)
-    accounts = Accounts(SqlAccountStore(database, settings.accounts), passwords)
+    accounts = Accounts(SqlAccountStore(database, settings.accounts), passwords, Endings())
     await accounts.create("alice", password=PASSWORD)
     yield accounts
     passwords.close()

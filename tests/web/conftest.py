@@ -16,6 +16,7 @@ from multidict import CIMultiDictProxy
 from rootblood.domain.accounts import Account
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
@@ -122,6 +123,7 @@ class House:
     settings: Settings
     database: Database
     engine: FakeEngine
+    endings: Endings
     accounts: Accounts
     environments: Environments
     logins: Logins
@@ -152,6 +154,7 @@ class House:
         """A door that serves, by the URL it listens on, whatever the public one."""
         settings = (settings or WebSettings()).model_copy(update={"port": free_port()})
         door = await asyncio.to_thread(self.door, settings, penalties)
+        self.endings.subscribe(door.ask_again)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -181,6 +184,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     store = SqlAccountStore(database, settings.accounts)
     visits = Visits(SqlVisitStore(database))
     login_store = SqlLoginStore(database)
+    endings = Endings()
     environments = Environments(
         engine=engine,
         store=store,
@@ -192,9 +196,10 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         settings=settings,
         database=database,
         engine=engine,
-        accounts=Accounts(store, passwords),
+        endings=endings,
+        accounts=Accounts(store, passwords, endings),
         environments=environments,
-        logins=Logins(login_store, settings.web),
+        logins=Logins(login_store, settings.web, endings),
         links=Links(SqlLinkStore(database)),
         tokens=Tokens(SqlTokenStore(database)),
         visits=visits,

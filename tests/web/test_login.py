@@ -10,6 +10,7 @@ import pytest
 
 from rootblood.domain.accounts import Account
 from rootblood.errors import StoreUnavailableError
+from rootblood.services.endings import Endings
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.settings import PenaltySettings, WebSettings
@@ -257,7 +258,7 @@ async def test_no_button_is_pressed_from_elsewhere(
 
 async def test_one_that_expired_is_at_the_login_form(browser: Browser, house: House, alice: Account) -> None:
     long_ago = datetime.now(UTC) - timedelta(hours=13)
-    past = Logins(house.login_store, WebSettings(), now=lambda: long_ago)
+    past = Logins(house.login_store, WebSettings(), Endings(), now=lambda: long_ago)
     browser.cookies["rootblood"] = await past.begin(alice, address="127.0.0.1", user_agent="")
 
     answer = await browser.get("/")
