@@ -198,6 +198,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             penalties=penalties,
             visits=core.visits,
             visitors=ssh.connections_of,
+            motd=texts.motd,
             tls=tls,
             settings=settings.web,
         )

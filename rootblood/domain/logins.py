@@ -10,6 +10,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
+from rootblood.domain.accounts import Account
+
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 _TOKEN_BYTES = 32
@@ -32,6 +34,15 @@ class LoginSession:
 
     user_agent: str
     """What the browser calls itself, control characters and all: escape it where it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginLink:
+    """A one-time link that logs a browser in."""
+
+    account: Account
+    tmux_session: str | None
+    """Number of the tmux session that it was asked for in, which the browser is to show."""
 
 
 def new_token() -> str:

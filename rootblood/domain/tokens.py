@@ -14,8 +14,11 @@ PREFIX = "rb_"
 class Scope(StrEnum):
     """What a token is good for; none includes another."""
 
+    SESSION_READ = "session:read"
+    """Lists the account's tmux sessions."""
+
     SESSION_WRITE = "session:write"
-    """As good as a login: it makes links that log a browser in."""
+    """As good as a login: it makes links that log a browser in. Ends tmux sessions, too."""
 
     ENVIRONMENT_READ = "environment:read"
     ENVIRONMENT_WRITE = "environment:write"

@@ -250,8 +250,23 @@ class Environments:
         except OSError as error:
             raise EnvironmentFailedError("your environment could not be entered") from error
 
-    async def run(self, account: Account, argv: Sequence[str], *, timeout_s: float, max_bytes: int) -> str:
+    async def run(
+        self,
+        account: Account,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        max_bytes: int,
+        stdin: bytes = b"",
+    ) -> str:
         """Run such a program to its end. Arguments and errors as `open_program`.
+
+        Args:
+            account: whose environment.
+            argv: the program's absolute path, and its arguments.
+            timeout_s: from here to a program that runs, and again to its end.
+            max_bytes: of its output that are taken; one that says more is broken off.
+            stdin: all that it is given to read.
 
         Returns:
             The beginning of what it wrote to stdout: hostile text, as the account may have meddled.
@@ -260,6 +275,7 @@ class Environments:
             account, argv, lambda: _Output(max_bytes), timeout_s=timeout_s
         )
         try:
+            transport.write(stdin)
             transport.write_eof()
             async with asyncio.timeout(timeout_s):
                 await output.ended.wait()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.logins import is_token, new_token, token_hash_of
+from rootblood.domain.logins import LoginLink, is_token, new_token, token_hash_of
 from rootblood.stores.base import LinkStore
 
 _LIFETIME = timedelta(minutes=5)
@@ -30,8 +30,12 @@ class Links:
         self._store = store
         self._now = now
 
-    async def make(self, account: Account) -> tuple[str, datetime]:
+    async def make(self, account: Account, *, tmux_session: str | None = None) -> tuple[str, datetime]:
         """Make a link; returns its secret, which is not kept, and when it ends.
+
+        Args:
+            account: whom it logs in.
+            tmux_session: number of the tmux session that the browser is to show, if any.
 
         Raises:
             NotFoundError: the account has been locked or deleted, or has got another password, since it was
@@ -39,13 +43,14 @@ class Links:
         """
         now = self._now()
         secret = new_token()
-        await self._store.add(account, token_hash_of(secret), now=now, expires_at=now + _LIFETIME)
+        link = LoginLink(account, tmux_session)
+        await self._store.add(link, token_hash_of(secret), now=now, expires_at=now + _LIFETIME)
         return secret, now + _LIFETIME
 
-    async def look(self, secret: str) -> Account | None:
-        """Whom the link would log in, if anybody."""
+    async def look(self, secret: str) -> LoginLink | None:
+        """The link of that secret, if it is good."""
         return await self._store.find(token_hash_of(secret), now=self._now()) if is_token(secret) else None
 
-    async def use(self, secret: str) -> Account | None:
-        """Whom to log in; the link is used up."""
+    async def use(self, secret: str) -> LoginLink | None:
+        """The link of that secret, if it was good; it is used up."""
         return await self._store.take(token_hash_of(secret), now=self._now()) if is_token(secret) else None

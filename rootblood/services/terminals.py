@@ -40,10 +40,12 @@ class Terminals:
 
     Args:
         environments: where.
+        motd: what a new terminal shows before its first prompt, safe to show; None leaves that to the image.
     """
 
-    def __init__(self, environments: Environments) -> None:
+    def __init__(self, environments: Environments, motd: str | None = None) -> None:
         self._environments = environments
+        self._motd = motd or ""
         self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -60,8 +62,8 @@ class Terminals:
         Args:
             account: whose.
             size: of the terminal.
-            session: number of the tmux session to show, see `rootblood.services.ttyd.is_session`; None, or
-                one that is gone, takes the one detached last, or a new one.
+            session: number of the tmux session to show, or `NEW`, see `rootblood.domain.tmux`; None, or the
+                number of one that is gone, takes the one detached last, or a new one.
             on_step: called before each step that takes time, for a line of progress.
 
         Raises:
@@ -92,7 +94,11 @@ class Terminals:
                 except OSError as error:
                     cause = error
                 await self._environments.run(
-                    account, [WEB_TERMINAL_PROGRAM], timeout_s=_START_TIMEOUT_S, max_bytes=1
+                    account,
+                    [WEB_TERMINAL_PROGRAM],
+                    timeout_s=_START_TIMEOUT_S,
+                    max_bytes=1,
+                    stdin=self._motd.encode(),
                 )
             try:
                 return await _dial(link, size, session)

@@ -9,7 +9,6 @@ its own page; both are dropped, as a session's own titles come with its output.
 """
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlencode
@@ -25,8 +24,6 @@ _OUTPUT = b"0"  # from it
 
 _MAX_FRAME_BYTES = 1024 * 1024
 """Of what ttyd sends; its own are as long as what it reads at a time, some 4 KiB."""
-
-_SESSION = re.compile(r"[0-9]{1,9}")
 
 
 class ByteStream(Protocol):
@@ -48,11 +45,6 @@ class TerminalSize:
 
     columns: int
     rows: int
-
-
-def is_session(text: str) -> bool:
-    """Whether `text` can be the number of a tmux session: what tmux shows as `$3`, without the dollar."""
-    return _SESSION.fullmatch(text) is not None
 
 
 class Terminal:
@@ -137,8 +129,8 @@ async def connect(stream: ByteStream, size: TerminalSize, session: str | None = 
     Args:
         stream: is closed with the terminal, and when this fails.
         size: of the terminal.
-        session: number of the tmux session to show, see `is_session`; None takes the one detached last, or a
-            new one.
+        session: number of the tmux session to show, or `NEW`, see `rootblood.domain.tmux`; None takes the
+            one detached last, or a new one.
 
     Raises:
         OSError: what is there is no ttyd, or one that is about to end.

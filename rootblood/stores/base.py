@@ -14,7 +14,7 @@ from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
 from rootblood.domain.keys import AccountKey, PublicKey
-from rootblood.domain.logins import LoginSession
+from rootblood.domain.logins import LoginLink, LoginSession
 from rootblood.domain.tokens import ApiToken
 
 
@@ -104,14 +104,14 @@ class LinkStore(Protocol):
     What ends all login sessions of an account, in `AccountStore` or `LoginStore`, ends its links with them.
     """
 
-    async def add(self, account: Account, secret_hash: bytes, *, now: datetime, expires_at: datetime) -> None:
+    async def add(self, link: LoginLink, secret_hash: bytes, *, now: datetime, expires_at: datetime) -> None:
         """Add a link, and forget those that have expired. Raises as `LoginStore.add`."""
 
-    async def find(self, secret_hash: bytes, *, now: datetime) -> Account | None:
-        """Whose link it is, if it is good and the account may log in; it stays good."""
+    async def find(self, secret_hash: bytes, *, now: datetime) -> LoginLink | None:
+        """The link, if it is good and the account may log in; it stays good."""
 
-    async def take(self, secret_hash: bytes, *, now: datetime) -> Account | None:
-        """As `find`, and the link is good no more: of many that take it at once, one gets the account."""
+    async def take(self, secret_hash: bytes, *, now: datetime) -> LoginLink | None:
+        """As `find`, and the link is good no more: of many that take it at once, one gets it."""
 
 
 class TokenStore(Protocol):

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.rendering import moment, shown, status_rows, table
+from rootblood.domain.tmux import is_session
 from rootblood.domain.visitors import Visitor
 from rootblood.errors import NotFoundError, RootBloodError
 from rootblood.services.accounts import Accounts
@@ -30,12 +31,14 @@ _log = structlog.stdlib.get_logger(__name__)
 
 HEADER = "X-RootBlood"
 HEADER_VALUE = "rb"
+SESSION_HEADER = "X-RootBlood-Session"
+"""Number of the tmux session that `rb` was typed in; empty where that was in none."""
 
 _HOSTS = frozenset({"127.0.0.1", "localhost"})
 _REQUEST_TIMEOUT_S = 10.0
 _MAX_ROWS = 20
 
-Do = Callable[[Account], Awaitable[str]]
+Do = Callable[[Account, web.BaseRequest], Awaitable[str]]
 
 
 class Calls:
@@ -102,7 +105,7 @@ class Calls:
             return HTTPStatus.NOT_FOUND, "this front door does not know that; it may be older than the image"
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT_S):
-                return HTTPStatus.OK, await operation(await self._active(caller))
+                return HTTPStatus.OK, await operation(await self._active(caller), request)
         except TimeoutError:
             return HTTPStatus.SERVICE_UNAVAILABLE, "that takes too long now; try again in a moment"
         except RootBloodError as error:
@@ -119,18 +122,19 @@ class Calls:
             raise NotFoundError("this account may not log in any more")
         return account
 
-    async def _make_link(self, account: Account) -> str:
-        secret, _ = await self._links.make(account)
+    async def _make_link(self, account: Account, request: web.BaseRequest) -> str:
+        session = request.headers.get(SESSION_HEADER, "")
+        secret, _ = await self._links.make(account, tmux_session=session if is_session(session) else None)
         return f"{self.url}{LINK_PATH}/{secret}"
 
-    async def _draw_link(self, account: Account) -> str:
-        url = await self._make_link(account)
+    async def _draw_link(self, account: Account, request: web.BaseRequest) -> str:
+        url = await self._make_link(account, request)
         drawn = io.StringIO()
         # Two modules a character and half the quiet zone, so that it fits into 80 columns and 24 lines.
         segno.make_qr(url, error="l").terminal(drawn, border=2, compact=True)
         return drawn.getvalue() + url
 
-    async def _tell_status(self, account: Account) -> str:
+    async def _tell_status(self, account: Account, _request: web.BaseRequest) -> str:
         details = await self._environments.inspect(account)
         usage = await self._environments.usage(account)
         logins = await self._logins.list(account)

@@ -17,6 +17,7 @@ from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.penalties import Penalties
 from rootblood.services.terminals import Terminals
+from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
@@ -89,6 +90,7 @@ class WebDoor:
         penalties: from where too many wrong passwords came.
         visits: remember the last login.
         visitors: gives the connections of an account, by its name, at the other door.
+        motd: what a new terminal shows, safe to show; None leaves that to the image.
         tls: of the door itself; None where it has none.
         settings: address, limits, and what stands in front.
     """
@@ -104,10 +106,12 @@ class WebDoor:
         penalties: Penalties,
         visits: Visits,
         visitors: Callable[[str], Sequence[Visitor]],
+        motd: str | None,
         tls: ssl.SSLContext | None,
         settings: WebSettings,
     ) -> None:
         self._settings = settings
+        self._motd = motd
         self._tls = tls
         self._clients = Clients(settings)
         self._doorkeeper = Doorkeeper(
@@ -176,7 +180,7 @@ class WebDoor:
             doorkeeper=self._doorkeeper,
             members=members,
             pages=pages,
-            terminals=Terminals(self._environments),
+            terminals=Terminals(self._environments, self._motd),
         )
         self._sockets = terminal.sockets
         routes = [
@@ -195,6 +199,7 @@ class WebDoor:
                 logins=self._logins,
                 links=self._links,
                 tokens=self._tokens,
+                tmux_sessions=TmuxSessions(self._environments),
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,
             ).routes(),

@@ -1,9 +1,10 @@
 """The browser's terminal: a WebSocket between its page and a terminal in the environment.
 
 The page speaks ttyd's messages, whose first byte is their kind. From the page come `0` input, `1` the size as
-JSON, `2` "send no more for now" and `3` "go on"; to it goes `0` output. The first message is the size without
-a kind, as ttyd has it. Each is taken for what it says and none is passed on as it came: ttyd itself would
-lose output over `2` and `3`, which are this door's to obey.
+JSON, `2` "send no more for now" and `3` "go on"; to it go `0` output, and before the first of that `4` the
+step of starting the environment that is being taken, a word. The first message is the size without a kind, as
+ttyd has it. Each is taken for what it says and none is passed on as it came: ttyd itself would lose output
+over `2` and `3`, which are this door's to obey.
 
 What a browser does not take stays in the environment: the buffer of its socket is small, and while that is
 full, nothing more is read from the link.
@@ -21,16 +22,19 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.environments import EnsureStep
+from rootblood.domain.tmux import NEW, is_session
 from rootblood.errors import RootBloodError
+from rootblood.link.pool import StepListener
 from rootblood.link.waiting import first_of
-from rootblood.services.ttyd import Terminal, TerminalSize, is_session
+from rootblood.services.ttyd import Terminal, TerminalSize
 
 _log = structlog.stdlib.get_logger(__name__)
 
 SUBPROTOCOL = "tty"
 
 _INPUT, _RESIZE, _PAUSE, _RESUME = b"0", b"1", b"2", b"3"  # from the page
-_OUTPUT = b"0"  # to it
+_OUTPUT, _STEP = b"0", b"4"  # to it
 _DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY})
 
 _MAX_MESSAGE_BYTES = 64 * 1024
@@ -86,7 +90,12 @@ class TerminalOpener(Protocol):
     """What terminals come from: `rootblood.services.terminals.Terminals`."""
 
     def open(
-        self, account: Account, size: TerminalSize, *, session: str | None = None
+        self,
+        account: Account,
+        size: TerminalSize,
+        *,
+        session: str | None = None,
+        on_step: StepListener | None = None,
     ) -> AbstractAsyncContextManager[Terminal]:
         """Lend a terminal; raises `RootBloodError` where there is none."""
 
@@ -111,9 +120,9 @@ class TerminalSockets:
         return [web.get("/terminal/ws", self.handle)]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one WebSocket to its end. `?session=NUMBER` chooses the tmux session."""
+        """Serve one WebSocket to its end. `?session=NUMBER` chooses the tmux session, `=new` makes one."""
         session = request.query.get("session")
-        if session is not None and not is_session(session):
+        if session is not None and session != NEW and not is_session(session):
             raise web.HTTPBadRequest(text="there is no such session")
         account = await self._admit(request)
         connection = _Socket(request)
@@ -124,6 +133,7 @@ class TerminalSockets:
             await first_of(
                 connection.serve(self._terminals, account, session),
                 connection.told_to_end.wait(),
+                connection.tell_steps(),
                 self._watch(request, connection),
             )
             await connection.close()
@@ -190,6 +200,7 @@ class _Socket:
         self._may_send.set()
         self._size = TerminalSize(80, 24)
         self._resized = asyncio.Event()
+        self._steps: asyncio.Queue[EnsureStep] = asyncio.Queue()
 
     async def prepare(self) -> None:
         """Answer the handshake.
@@ -215,7 +226,8 @@ class _Socket:
         try:
             if not await self._greeted():
                 return
-            async with terminals.open(account, self._size, session=session) as terminal:
+            opening = terminals.open(account, self._size, session=session, on_step=self._steps.put_nowait)
+            async with opening as terminal:
                 await first_of(
                     self._pass_output(terminal), self._pass_input(terminal), self._pass_sizes(terminal)
                 )
@@ -225,6 +237,13 @@ class _Socket:
         except Exception:  # noqa: BLE001 - the edge
             _log.exception("terminal_crashed", userhash=account.userhash)
             self._end(CRASHED)
+
+    async def tell_steps(self) -> None:
+        """Tell the browser each step of starting the environment; never returns."""
+        while True:
+            step = await self._steps.get()
+            if not self.response.closed:
+                await self.response.send_bytes(_STEP + step.value.encode())
 
     async def close(self) -> None:
         """Tell the browser the end, and leave one that does not answer."""

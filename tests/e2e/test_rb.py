@@ -41,6 +41,9 @@ class Browser:
 
     def __init__(self) -> None:
         jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self.url = ""
+        """Of the last page."""
+
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
 
     def fetch(self, url: str, data: dict[str, str] | None = None) -> tuple[int, str]:
@@ -50,6 +53,7 @@ class Browser:
         request = urllib.request.Request(url, form, {"Origin": f"{parts.scheme}://{parts.netloc}"})  # noqa: S310
         try:
             with self._opener.open(request, timeout=30) as response:
+                self.url = response.url
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -83,6 +87,23 @@ def test_a_link_logs_a_browser_in_once(alice: Client) -> None:
     browser = Browser()
     assert "<h1>alice</h1>" in browser.press(url)[1]
     assert Browser().fetch(url)[0] == 410
+
+
+def test_a_link_leads_to_the_tmux_session_it_was_typed_in(alice: Client, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        windows = [log_in(stack, tmp_path / name, alice) for name in ("one", "other")]
+        for window in windows:
+            window.enter("clear; echo session $ROOTBLOOD_SESSION; rb web")
+            screen = window.wait_for("/session/")
+            number, url = re.search(r"^session (\d+)$", screen, re.MULTILINE), _URL.search(screen)
+            assert number is not None
+            assert url is not None
+            browser = Browser()
+            browser.press(url[0])
+            assert browser.url.endswith(f"/terminal?session={number[1]}")
+        for window in windows:
+            window.enter("exit")
+            window.wait_for("status=0")
 
 
 def test_a_link_is_a_code_too(alice: Client) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -14,9 +15,11 @@ import pytest
 from aiohttp import web
 from blockbuster import BlockBuster
 
-from rootblood.app import open_core
+from rootblood.app import Core, open_core
 from rootblood.domain.accounts import Account
+from rootblood.errors import NotFoundError
 from rootblood.services.terminals import TTYD_SOCKET, Terminals
+from rootblood.services.tmux import TmuxSessions
 from rootblood.settings import EngineSettings, Settings
 from rootblood.web.terminal import TerminalSockets
 from tests.e2e.installation import Client, Installation, wait_until
@@ -31,6 +34,8 @@ class Page:
 
     websocket: aiohttp.ClientWebSocketResponse
     output: bytearray = field(default_factory=bytearray)
+    steps: list[str] = field(default_factory=list)
+    """Of starting the environment."""
 
     @property
     def text(self) -> str:
@@ -48,7 +53,10 @@ class Page:
         message = await self.websocket.receive()
         if message.type is not aiohttp.WSMsgType.BINARY:
             return False
-        self.output += message.data[1:]
+        if message.data[:1] == b"4":
+            self.steps.append(message.data[1:].decode())
+        else:
+            self.output += message.data[1:]
         return True
 
     async def wait_for(self, pattern: str) -> str:
@@ -73,6 +81,7 @@ class Door:
 
     url: str
     sockets: TerminalSockets
+    core: Core
 
     @asynccontextmanager
     async def page(self, name: str, query: str = "") -> AsyncIterator[Page]:
@@ -99,14 +108,14 @@ async def door(installation: Installation, no_blocking_calls: BlockBuster) -> As
         async def admit(request: web.Request) -> Account:
             return await core.accounts.get(request.headers["X-Account"])
 
-        sockets = TerminalSockets(Terminals(core.environments), admit)
+        sockets = TerminalSockets(Terminals(core.environments, "Be kind.\n"), admit)
         application = web.Application()
         application.add_routes(sockets.routes())
         application.on_shutdown.append(sockets.stop)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield Door(f"http://127.0.0.1:{runner.addresses[0][1]}", sockets)
+        yield Door(f"http://127.0.0.1:{runner.addresses[0][1]}", sockets, core)
         await runner.cleanup()
 
 
@@ -166,6 +175,48 @@ async def test_the_same_screen_in_ssh_and_in_the_browser_at_once(
             await page.wait_for("from 1 ssh")
         window.enter("exit")
         await asyncio.to_thread(window.wait_for, "status=0")
+
+
+async def test_sessions_are_listed_attached_made_and_ended(door: Door) -> None:
+    sessions, alice = TmuxSessions(door.core.environments), await door.core.accounts.get("alice")
+    async with door.page("alice", "?session=new") as one:
+        await one.wait_for(r"\$")
+        await one.enter("printf '\\e]2;my ti''tle\\e\\\\'; exec sleep 600")
+        async with door.page("alice", "?session=new") as other:
+            await other.wait_for(r"\$")
+            async with asyncio.timeout(20):
+                while {"sleep", "bash"} != {  # noqa: ASYNC110 - another process's doing
+                    found.command for found in await sessions.list(alice)
+                }:
+                    await asyncio.sleep(0.1)
+            found = {session.command: session for session in await sessions.list(alice)}
+            assert [1, 1] == [session.attached for session in found.values()]
+            assert "my title" == found["sleep"].title
+            assert datetime.now(UTC) - found["sleep"].created_at < timedelta(minutes=1)
+            async with door.page("alice", f"?session={found['bash'].number}") as third:
+                await third.wait_for(r"\$")
+                await third.enter("echo on $((1)) screen")
+                await other.wait_for("on 1 screen")
+            await sessions.end(alice, found["bash"].number)
+            assert 1000 == await other.wait_closed()
+            with pytest.raises(NotFoundError):
+                await sessions.end(alice, found["bash"].number)
+        await sessions.end(alice, found["sleep"].number)
+        assert 1000 == await one.wait_closed()
+    assert [] == await sessions.list(alice)
+
+
+async def test_an_environment_that_is_started_says_so_and_the_terminal_greets(door: Door) -> None:
+    bob = await door.core.accounts.get("bob")
+    async with door.page("bob") as page:
+        await page.wait_for(r"\$")
+    await door.core.environments.stop(bob, grace_s=0)
+    async with door.page("bob") as page:
+        text = await page.wait_for(r"(?s).*bob@rootblood")
+        assert ["starting"] == page.steps
+        assert "Be kind." in text
+        await page.enter("exit")
+        assert 1000 == await page.wait_closed()
 
 
 async def test_ttyd_ends_with_its_last_client_and_listens_on_no_port(

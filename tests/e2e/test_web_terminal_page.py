@@ -16,6 +16,7 @@ from rootblood.app import open_core
 from rootblood.domain.accounts import Account
 from rootblood.services.terminals import Terminals
 from rootblood.settings import EngineSettings, Settings
+from rootblood.web.api import PREFIX
 from rootblood.web.terminal import TerminalSockets
 from tests.e2e.installation import Installation
 
@@ -56,6 +57,7 @@ async def sockets_and_url(
         root = files("rootblood.web")
         template = root.joinpath("pages", "templates", "terminal.html").read_text()
         page = re.sub(r"{{ asset\('([^']+)'\) }}", r"/assets/\1", template).replace("{{ base }}", BASE)
+        page = page.replace("{{ api }}", PREFIX)
 
         async def show(_request: web.Request) -> web.Response:
             return web.Response(
@@ -81,6 +83,10 @@ async def browser() -> AsyncIterator[Browser]:
         made = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield made
         await made.close()
+
+
+async def refuse(_request: web.Request) -> Account:
+    raise web.HTTPForbidden
 
 
 async def rows(page: Page) -> str:
@@ -135,8 +141,11 @@ async def test_type_and_see_then_lose_the_connection_and_find_the_same_screen(
     await expect(page.locator("html")).to_have_class("light")
     await shoot(page, "terminal-light")
 
-    sockets.close_all(next(iter(sockets._open)))
+    admit = sockets._admit
+    sockets._admit = refuse
+    sockets.ask_again(next(iter(sockets._open)))
     await expect(page.locator("#notice")).to_contain_text("You are logged out")
+    sockets._admit = admit
     assert [] == complaints
     await page.get_by_role("button", name="Log in").click()  # here, without a login, the page again
     await wait_for(page, "now ")

@@ -143,6 +143,7 @@ class House:
             penalties=Penalties(penalties or PenaltySettings()),
             visits=self.visits,
             visitors=lambda _name: [],
+            motd=None,
             tls=read_tls(settings),
             settings=settings,
         )

@@ -204,6 +204,8 @@ async def test_no_session_by_anything_else(browser: Browser, house: House) -> No
 
 CALLS = [
     ("POST", "/session", Scope.SESSION_WRITE),
+    ("GET", "/sessions", Scope.SESSION_READ),
+    ("DELETE", "/sessions/{number}", Scope.SESSION_WRITE),
     ("GET", "/environment", Scope.ENVIRONMENT_READ),
     ("POST", "/environment/start", Scope.ENVIRONMENT_WRITE),
     ("POST", "/environment/stop", Scope.ENVIRONMENT_WRITE),
@@ -377,6 +379,11 @@ async def test_a_body_is_json(alices: Program) -> None:
     )
 
     assert 415 == problem(answer)["status"]
+
+
+async def test_tmux_sessions_of_an_environment_that_does_not_run(alices: Program) -> None:
+    assert {"sessions": []} == await alices.json("GET", "/sessions")
+    assert 404 == problem(await alices.call("DELETE", "/sessions/3"))["status"]
 
 
 async def test_an_engine_that_is_away(alices: Program, house: House) -> None:

@@ -15,7 +15,9 @@ import pytest
 from aiohttp import web
 
 from rootblood.domain.accounts import Account, AccountState
+from rootblood.domain.environments import EnsureStep
 from rootblood.errors import EnvironmentBrokenError, StoreUnavailableError
+from rootblood.link.pool import StepListener
 from rootblood.services.ttyd import Terminal, TerminalSize, connect
 from rootblood.web.terminal import FAILED_CODE, MAX_SOCKETS, TerminalSockets, parse_size
 from tests.fakes.ttyd import FakeTtyd, SocketStream, connect_stream
@@ -41,11 +43,23 @@ class SocketTerminals:
     refusal: str | None = None
     streams: list[SocketStream] = field(default_factory=list)
 
+    steps: list[EnsureStep] = field(default_factory=list)
+    """What it takes to get there."""
+
     @asynccontextmanager
     async def open(
-        self, account: Account, size: TerminalSize, *, session: str | None = None
+        self,
+        account: Account,
+        size: TerminalSize,
+        *,
+        session: str | None = None,
+        on_step: StepListener | None = None,
     ) -> AsyncIterator[Terminal]:
         assert ALICE == account
+        for step in self.steps:
+            assert on_step is not None
+            on_step(step)
+            await asyncio.sleep(0)
         if self.refusal is not None:
             raise EnvironmentBrokenError(self.refusal)
         self.streams.append(await connect_stream(self.path))
@@ -165,6 +179,14 @@ async def test_a_session_can_be_chosen_by_its_number_alone(door: Door) -> None:
     assert [["session", "3"]] == door.ttyd.arguments
     for query in ("?session=", "?session=-1", "?session=%243", "?session=a", "?session=3%20-x"):
         assert 400 == await door.status(query)
+
+
+async def test_the_steps_of_starting_the_environment_are_told(door: Door) -> None:
+    door.terminals.steps = [EnsureStep.CREATE, EnsureStep.START]
+    async with door.page() as page:
+        assert [b"4creating", b"4starting"] == [await page.receive_bytes() for _ in range(2)]
+        await page.send_bytes(b"0x")
+        assert b"x" == await received(page, 1)
 
 
 async def test_ttyd_is_never_told_to_pause_as_it_would_lose_output(door: Door) -> None:

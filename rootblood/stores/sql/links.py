@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Result, Select, delete, select
 
-from rootblood.domain.accounts import Account, AccountState
+from rootblood.domain.accounts import AccountState
+from rootblood.domain.logins import LoginLink
 from rootblood.stores.sql.accounts import account_of
 from rootblood.stores.sql.database import Database, uninterrupted
 from rootblood.stores.sql.logins import unchanged
@@ -19,37 +20,43 @@ class SqlLinkStore:
         self._database = database
 
     @uninterrupted
-    async def add(self, account: Account, secret_hash: bytes, *, now: datetime, expires_at: datetime) -> None:
+    async def add(self, link: LoginLink, secret_hash: bytes, *, now: datetime, expires_at: datetime) -> None:
         """Add a link, and forget those that have expired."""
         async with self._database.write() as session:
             await session.execute(delete(LinkRow).where(LinkRow.expires_at <= now))
-            row = await unchanged(session, account)
-            session.add(LinkRow(secret_hash=secret_hash, account_uid=row.uid, expires_at=expires_at))
+            row = await unchanged(session, link.account)
+            session.add(
+                LinkRow(
+                    secret_hash=secret_hash,
+                    account_uid=row.uid,
+                    tmux_session=link.tmux_session,
+                    expires_at=expires_at,
+                )
+            )
 
     @uninterrupted
-    async def find(self, secret_hash: bytes, *, now: datetime) -> Account | None:
-        """Whose link it is; it stays good."""
+    async def find(self, secret_hash: bytes, *, now: datetime) -> LoginLink | None:
+        """The link, if it is good; it stays so."""
         async with self._database.read() as session:
-            row = await session.scalar(_account(secret_hash, now))
-        return None if row is None else account_of(row)
+            return _link(await session.execute(_good(secret_hash, now)))
 
     @uninterrupted
-    async def take(self, secret_hash: bytes, *, now: datetime) -> Account | None:
-        """Whose link it is; it is good no more."""
+    async def take(self, secret_hash: bytes, *, now: datetime) -> LoginLink | None:
+        """The link, if it was good; it is so no more."""
         async with self._database.write() as session:
-            row = await session.scalar(_account(secret_hash, now))
+            link = _link(await session.execute(_good(secret_hash, now)))
             # What was deleted says who was first, where writers are not held off from one another.
             deleted = (
                 await session.scalars(
                     delete(LinkRow).where(LinkRow.secret_hash == secret_hash).returning(LinkRow.secret_hash)
                 )
             ).all()
-        return None if row is None or not deleted else account_of(row)
+        return link if deleted else None
 
 
-def _account(secret_hash: bytes, now: datetime) -> Select[AccountRow]:
+def _good(secret_hash: bytes, now: datetime) -> Select[AccountRow, LinkRow]:
     return (
-        select(AccountRow)
+        select(AccountRow, LinkRow)
         .join(LinkRow, LinkRow.account_uid == AccountRow.uid)
         .where(
             LinkRow.secret_hash == secret_hash,
@@ -57,3 +64,8 @@ def _account(secret_hash: bytes, now: datetime) -> Select[AccountRow]:
             AccountRow.state == AccountState.ACTIVE.value,
         )
     )
+
+
+def _link(found: Result[AccountRow, LinkRow]) -> LoginLink | None:
+    row = found.one_or_none()
+    return None if row is None else LoginLink(account_of(row[0]), row[1].tmux_session)

@@ -151,4 +151,5 @@ class LinkRow(Base):
 
     secret_hash: Mapped[bytes] = mapped_column(primary_key=True)
     account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    tmux_session: Mapped[str | None] = mapped_column(String(9))
     expires_at: Mapped[datetime]

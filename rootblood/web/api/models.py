@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from rootblood.domain import environments, keys, logins, tokens
+from rootblood.domain import environments, keys, logins, tmux, tokens
 from rootblood.domain.tokens import Scope
 
 
@@ -127,6 +127,37 @@ class NewKey(_Request):
 
     line: Annotated[str, Field(max_length=keys.MAX_LINE_CHARS)]
     """As in a .pub file."""
+
+
+class TmuxSession(_Answer):
+    """A tmux session, which a terminal can show."""
+
+    number: str
+    created_at: datetime
+    last_used_at: datetime
+    attached: int
+    """How many terminals show it now."""
+
+    command: str
+    title: str
+
+    @classmethod
+    def of(cls, session: tmux.TmuxSession) -> "TmuxSession":
+        """A tmux session of the account."""
+        return cls(
+            number=session.number,
+            created_at=session.created_at,
+            last_used_at=session.last_used_at,
+            attached=session.attached,
+            command=session.command,
+            title=session.title,
+        )
+
+
+class TmuxSessions(_Answer):
+    """The account's tmux sessions, those used last first."""
+
+    sessions: list[TmuxSession]
 
 
 class LoginSession(_Answer):

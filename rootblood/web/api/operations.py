@@ -16,6 +16,7 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.environments import RESTART_GRACE_S, Environments
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
 from rootblood.web.api import PREFIX, models
 from rootblood.web.api.auth import ApiAuthentication
@@ -33,6 +34,7 @@ class Api:
         logins: browsers that are logged in.
         links: log one in.
         tokens: of programs.
+        tmux_sessions: in which shells go on.
         authentication: tells the caller.
         base: path of the site, without a slash at its end.
     """
@@ -45,6 +47,7 @@ class Api:
         logins: Logins,
         links: Links,
         tokens: Tokens,
+        tmux_sessions: TmuxSessions,
         authentication: ApiAuthentication,
         base: str,
     ) -> None:
@@ -53,6 +56,7 @@ class Api:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._tmux_sessions = tmux_sessions
         self._authentication = authentication
         self._base = base
 
@@ -98,6 +102,14 @@ class Api:
             Operation(
                 "DELETE", "/environment", "deleteEnvironment", "Remove its container; the home stays",
                 Scope.ENVIRONMENT_WRITE, self._delete_environment, status=no_content,
+            ),
+            Operation(
+                "GET", "/sessions", "listSessions", "tmux sessions of the running environment",
+                Scope.SESSION_READ, self._list_sessions, gives=models.TmuxSessions,
+            ),
+            Operation(
+                "DELETE", "/sessions/{number}", "endSession", "End a tmux session, and what runs in it",
+                Scope.SESSION_WRITE, self._end_session, status=no_content,
             ),
             Operation(
                 "GET", "/keys", "listKeys", "Public keys that log in",
@@ -166,6 +178,13 @@ class Api:
 
     async def _delete_environment(self, call: Call) -> None:
         await self._environments.remove(call.caller.account, StopReason.OWNER)
+
+    async def _list_sessions(self, call: Call) -> BaseModel:
+        found = await self._tmux_sessions.list(call.caller.account)
+        return models.TmuxSessions(sessions=[models.TmuxSession.of(session) for session in found])
+
+    async def _end_session(self, call: Call) -> None:
+        await self._tmux_sessions.end(call.caller.account, call.path["number"])
 
     async def _keys(self, call: Call) -> BaseModel:
         entries = await self._accounts.keys(call.caller.account.name)

@@ -1,7 +1,8 @@
 // The terminal's page: xterm.js at one end, the door's WebSocket at the other.
 //
 // The messages are ttyd's: `0` input, `1` size, `2` "send no more for now", `3` "go on" to the door, and `0` output
-// from it. The second and third are what keeps xterm.js from drowning: it holds what it has not shown yet.
+// from it; `4` is the step of starting the environment that is being taken. `2` and `3` are what keeps xterm.js from
+// drowning: it holds what it has not shown yet.
 
 // This script is a module, for which there is no document.currentScript.
 const urls = document.querySelector("script[data-socket]").dataset;
@@ -29,6 +30,8 @@ const THEMES = {
     brightWhite: "#3a3836",
   },
 };
+
+const NEW = "new"; // in place of a session's number
 
 const KEYS = { Escape: "\x1b", Tab: "\t" };
 const ARROWS = { ArrowUp: "A", ArrowDown: "B", ArrowRight: "C", ArrowLeft: "D" };
@@ -109,12 +112,20 @@ function connect() {
   };
   mine.onmessage = (message) => {
     const data = new Uint8Array(message.data);
+    if (data[0] === 0x34) {
+      const step = new TextDecoder().decode(data.subarray(1));
+      state(`${step[0].toUpperCase()}${step.slice(1)} your environment`, "");
+      return;
+    }
     if (data[0] !== 0x30) {
       return;
     }
     if (!shown) {
       shown = true;
       failures = 0;
+      if (session === NEW) {
+        history.replaceState(null, "", location.pathname); // after a drop it is that one again, not one more
+      }
       terminal.reset(); // what is there now is the door's to draw
       state("Connected", "open");
     }
@@ -294,6 +305,33 @@ element("keys").addEventListener("click", (event) => {
   terminal.focus();
 });
 
+// The list is asked for when it is looked at, as what runs changes.
+element("sessions").addEventListener("toggle", async () => {
+  if (!element("sessions").open) {
+    return;
+  }
+  const list = element("session-list");
+  list.replaceChildren();
+  let found = [];
+  try {
+    const answer = await fetch(urls.sessions, { cache: "no-store" });
+    found = answer.ok ? (await answer.json()).sessions : [];
+  } catch {
+    // the door is away, which the page says already
+  }
+  for (const session of found) {
+    const link = document.createElement("a");
+    link.href = `?session=${session.number}`;
+    link.textContent = session.title ? `${session.command}: ${session.title}` : session.command;
+    const detail = document.createElement("small");
+    const shownIn = session.attached === 1 ? "1 terminal" : `${session.attached} terminals`;
+    detail.textContent = `${session.attached ? `in ${shownIn}, ` : ""}since ${new Date(session.created_at).toLocaleString()}`;
+    const item = document.createElement("li");
+    item.append(link, detail);
+    list.append(item);
+  }
+});
+
 element("theme").value = settings.get("theme", "auto");
 element("theme").addEventListener("change", (event) => {
   settings.set("theme", event.target.value);
@@ -311,12 +349,14 @@ element("screen-reader").addEventListener("change", (event) => {
   terminal.options.screenReaderMode = event.target.checked;
   settings.set("screen-reader", event.target.checked ? "yes" : "no");
 });
-element("settings").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") {
-    element("settings").open = false;
-    terminal.focus();
-  }
-});
+for (const menu of [element("settings"), element("sessions")]) {
+  menu.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      menu.open = false;
+      terminal.focus();
+    }
+  });
+}
 
 // xterm.js makes style elements and style attributes, which the content security policy of this site forbids, as it
 // would those of somebody who got markup into a page. A script may do the same by other names.

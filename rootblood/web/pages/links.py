@@ -33,14 +33,14 @@ class LinkPages:
         return [web.get(PATH + "/{secret}", self._show), web.post(PATH + "/{secret}", self._use)]
 
     async def _show(self, request: web.Request) -> web.Response:
-        account = await self._links.look(request.match_info["secret"])
-        if account is None:
+        link = await self._links.look(request.match_info["secret"])
+        if link is None:
             return self._pages.refusal(request, HTTPStatus.GONE, _GONE)
         secret = self._doorkeeper.form_secret(request) or self._doorkeeper.new_form_secret()
         # The name, so that nobody is led into an account that is not theirs unawares.
         response = self._pages.render(
             "link.html",
-            name=account.name,
+            name=link.account.name,
             path=f"{PATH}/{request.match_info['secret']}",
             form_token=form_token_of(secret),
         )
@@ -50,8 +50,11 @@ class LinkPages:
     async def _use(self, request: web.Request) -> web.Response:
         client = self._doorkeeper.clients.of(request)
         await read_form(request, client, self._doorkeeper.form_secret(request))
-        account = await self._links.use(request.match_info["secret"])
-        response = self._pages.redirect("/")
-        if account is None or not await self._doorkeeper.admit(request, response, account):
+        link = await self._links.use(request.match_info["secret"])
+        if link is None:
+            return self._pages.refusal(request, HTTPStatus.GONE, _GONE)
+        session = link.tmux_session
+        response = self._pages.redirect("/" if session is None else f"/terminal?session={session}")
+        if not await self._doorkeeper.admit(request, response, link.account):
             return self._pages.refusal(request, HTTPStatus.GONE, _GONE)
         return response

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from rootblood.domain.accounts import Account
+from rootblood.web.api import PREFIX
 from rootblood.web.auth import Doorkeeper, Visitor
 from rootblood.web.pages import Pages
 from rootblood.web.pages.members import Members
@@ -32,7 +33,7 @@ class TerminalPage:
         return [web.get("/terminal", self._members.showing(self._show)), *self.sockets.routes()]
 
     async def _show(self, _request: web.Request, _visitor: Visitor) -> web.Response:
-        return self._pages.render("terminal.html")
+        return self._pages.render("terminal.html", api=PREFIX)
 
     async def _admit(self, request: web.Request) -> Account:
         # A browser opens a WebSocket for any page, cookies and all, and only says whose page it is.

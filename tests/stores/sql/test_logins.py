@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rootblood.domain.accounts import Account, AccountState, new_userhash
-from rootblood.domain.logins import LoginSession, new_id, new_token, token_hash_of
+from rootblood.domain.logins import LoginLink, LoginSession, new_id, new_token, token_hash_of
 from rootblood.errors import NotFoundError
 from rootblood.stores.base import LoginStore
 from rootblood.stores.sql.accounts import SqlAccountStore
@@ -111,7 +111,7 @@ async def test_a_change_of_the_account_ends_them(
     _, token_hash = await begin(logins, alice)
     _, token_hash_of_bob = await begin(logins, bob)
     links = SqlLinkStore(database)
-    await links.add(alice, b"link", now=NOON, expires_at=NOON + timedelta(minutes=5))
+    await links.add(LoginLink(alice, None), b"link", now=NOON, expires_at=NOON + timedelta(minutes=5))
 
     await change(store, alice.userhash)
     assert None is await links.take(b"link", now=NOON)
