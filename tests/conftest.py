@@ -1,6 +1,7 @@
 """What every test may count on: nothing blocks the event loop unseen, and no task is left behind."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -10,6 +11,11 @@ from hypothesis import settings
 
 settings.register_profile("rootblood", deadline=None)  # no test depends on the machine's speed
 settings.load_profile("rootblood")
+
+
+def pytest_keyboard_interrupt() -> None:
+    """Let fixtures be torn down in peace: pytest-xdist interrupts a worker that takes its time once more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.fixture(autouse=True)

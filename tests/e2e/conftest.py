@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncssh
@@ -21,16 +22,26 @@ def make_key(path: Path) -> Path:
     return path
 
 
-def make_installation(directory: Path) -> Installation:
-    """An installation that is set up, with the accounts alice (key and password) and bob (key)."""
+@contextmanager
+def make_installation(directory: Path) -> Iterator[Installation]:
+    """An installation that is set up, with the accounts alice (key and password) and bob (key).
+
+    What it has on the engine is removed even where setting it up failed or was interrupted: it has a network,
+    and Docker has addresses for about thirty.
+    """
     installation = Installation(directory)
-    installation.cli("setup")
-    for name in ("alice", "bob"):
-        make_key(directory / f"{name}_key")
-    public = str(directory / "alice_key.pub")
-    installation.cli("user", "add", "alice", "--key-file", public, "--password-stdin", stdin=ALICE_PASSWORD)
-    installation.cli("user", "add", "bob", "--key-file", str(directory / "bob_key.pub"))
-    return installation
+    try:
+        installation.cli("setup")
+        for name in ("alice", "bob"):
+            make_key(directory / f"{name}_key")
+        public = str(directory / "alice_key.pub")
+        installation.cli(
+            "user", "add", "alice", "--key-file", public, "--password-stdin", stdin=ALICE_PASSWORD
+        )
+        installation.cli("user", "add", "bob", "--key-file", str(directory / "bob_key.pub"))
+        yield installation
+    finally:
+        installation.destroy()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,9 +54,8 @@ def docker_engine() -> None:
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Shared by tests that leave it as they found it."""
-    made = make_installation(tmp_path_factory.mktemp("installation"))
-    yield made
-    made.destroy()
+    with make_installation(tmp_path_factory.mktemp("installation")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +68,8 @@ def server(installation: Installation) -> Iterator[Server]:
 @pytest.fixture
 def own_installation(tmp_path: Path) -> Iterator[Installation]:
     """An installation for one test, which may break it."""
-    made = make_installation(tmp_path)
-    yield made
-    made.destroy()
+    with make_installation(tmp_path) as made:
+        yield made
 
 
 def client_of(installation: Installation, server: Server, name: str) -> Client:

@@ -3,6 +3,7 @@
 Tests use it as an operator does (the CLI, as a subprocess) and as users do (OpenSSH's own clients).
 """
 
+import itertools
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,22 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10, what: st
         time.sleep(0.05)
 
 
+_PORTS_EACH = 500
+_ports = itertools.count(secrets.randbelow(_PORTS_EACH))
+
+
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of loopback that nobody listens on now.
+
+    A port that the kernel chooses could be another's before it is used. So it is one of those that are never
+    chosen (Linux chooses from 32768 on), and each of the tests' processes has some to itself.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 20_000 + worker * _PORTS_EACH + next(_ports) % _PORTS_EACH
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

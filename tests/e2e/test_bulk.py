@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.e2e.installation import Client, Server
 
+pytestmark = pytest.mark.serial
+
 MEBIBYTE = 2**20
 SIZE_MIB = 1025
 ALLOWED_KIB = 32 * 1024

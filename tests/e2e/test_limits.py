@@ -53,6 +53,7 @@ async def test_forwarded_streams_are_counted_up_and_down(own_installation: Insta
                     writer.close()  # and the next two are asked for in the same breath
 
 
+@pytest.mark.serial
 async def test_a_storm_of_resizes_is_coalesced_and_the_last_wins(alice: Client) -> None:
     async with asyncio.timeout(60), await connect(alice) as connection:
         await connection.run("true")  # so that no progress is shown

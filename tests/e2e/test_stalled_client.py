@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.e2e.installation import Client, Server
 
 ALLOWED_KIB = 32 * 1024
@@ -34,6 +36,7 @@ def produced_bytes(alice: Client) -> int:
     return int(io.split()[1])
 
 
+@pytest.mark.serial
 def test_a_stopped_reader_with_a_huge_window(alice: Client, server: Server) -> None:
     alice.output("true")
     before = server.rss_kib

@@ -67,6 +67,7 @@ def up(installation: Installation) -> Iterator[tuple[list[str], int]]:
         process.stdout.close()
 
 
+@pytest.mark.serial  # it may build the image
 @pytest.mark.timeout(400)
 def test_first_and_second_time(installation: Installation) -> None:
     with up(installation) as (printed, port):

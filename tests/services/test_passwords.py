@@ -198,6 +198,7 @@ def cpu_of(work: Passwords, password_hash: str) -> float:
     return time.thread_time() - started
 
 
+@pytest.mark.serial
 async def test_an_unknown_account_costs_what_a_known_one_does() -> None:
     passwords = Passwords(PasswordSettings())
     known = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(PASSWORD)
