@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
-import axe_playwright_python
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.e2e.browser.conftest import OpenWindow
 from tests.e2e.browser.pages import TerminalTab, Window, fill_login
@@ -16,7 +15,7 @@ from tests.e2e.installation import Client
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("alices_sessions")]
 
-AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js"))
+AXE = files("axe_playwright_python").joinpath("axe.min.js")
 
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 700}, "has_touch": True, "is_mobile": True}
@@ -60,14 +59,18 @@ async def test_axe_finds_nothing_serious(
         await page.get_by_role("button", name="Log in as alice").click()
         await expect(page.get_by_role("heading", level=1, name="alice")).to_be_visible()
         await check(window, page, f"dashboard-{kind}")
-        for path, name in (("/tokens", "tokens"), ("/nothing", "not-found"), (f"/session/{'x' * 43}", "gone")):
+        for path, name in (
+            ("/tokens", "tokens"),
+            ("/nothing", "not-found"),
+            (f"/session/{'x' * 43}", "gone"),
+        ):
             await page.goto(window.url + path)
             await check(window, page, f"{name}-{kind}")
 
         await page.goto(f"{window.url}/terminal")
         tab = TerminalTab(page)
         await tab.wait_prompt()
-        await tab.enter("for c in 1 2 3 4 5 6 7; do printf \"\\e[3${c}m colour $c \\e[9${c}m bright \"; done; echo")
+        await tab.enter(_COLOURS)
         await tab.wait_for("colour 7")
         await check(window, page, f"terminal-{kind}")
         await tab.menu("Settings")
@@ -81,6 +84,9 @@ async def test_axe_finds_nothing_serious(
         await check(window, page, f"terminal-over-{kind}")
 
 
+_COLOURS = """for c in 1 2 3 4 5 6 7; do printf "\\e[3${c}m colour $c \\e[9${c}m bright "; done; echo"""
+
+
 async def focused(page: Page) -> str:
     """The name of what has the focus, which has to be seen."""
     name, outline = await page.evaluate(
@@ -88,8 +94,8 @@ async def focused(page: Page) -> str:
           const element = document.activeElement;
           const style = getComputedStyle(element);
           const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
-          const label = element.labels?.[0]?.firstChild?.textContent ?? element.ariaLabel ?? element.textContent;
-          return [label.trim(), seen];
+          const label = element.labels?.[0]?.firstChild?.textContent ?? element.ariaLabel;
+          return [(label ?? element.textContent).trim(), seen];
         }"""
     )
     assert outline or "Terminal input" == name, f"{name!r} has no visible focus"
@@ -148,6 +154,11 @@ async def test_by_keyboard_alone(open_window: OpenWindow) -> None:
         assert "Terminal input" == await focused(page)
         await tab.enter("clear; echo still $((1)) here")
         await tab.wait_for("still 1 here")
+        await tab.enter("exit")
+        await expect(tab.notice).to_contain_text("The session has ended")
+        await press("Enter")
+        await tab.wait_connected()
+        await tab.wait_prompt()
 
 
 async def test_a_screen_reader_hears_the_output(open_window: OpenWindow) -> None:
@@ -161,7 +172,9 @@ async def test_a_screen_reader_hears_the_output(open_window: OpenWindow) -> None
         await tab.page.keyboard.press("Escape")
         for _ in range(2):  # it is kept
             await tab.enter("clear; echo he''ard $((1))")
-            await expect(tab.page.get_by_role("main").get_by_role("listitem").filter(has_text="heard 1")).to_have_count(1)
+            await expect(
+                tab.page.get_by_role("main").get_by_role("listitem").filter(has_text="heard 1")
+            ).to_have_count(1)
             assert "heard 1" in await tab.page.get_by_role("main").aria_snapshot()
             assert not [line for line in await findings(tab.page) if line.startswith(("serious", "critical"))]
             await tab.page.reload()

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ async def test_log_in_type_see_resize_and_reload(open_window: OpenWindow) -> Non
         page = await window.open()
         await window.shoot(page, "login-dark")
         await fill_login(page, "alice", "wrong password")
-        await expect(page.get_by_role("alert")).to_contain_text("not the name of an account with this password")
+        await expect(page.get_by_role("alert")).to_contain_text(
+            "not the name of an account with this password"
+        )
         await window.shoot(page, "login-refused-dark")
         await page.get_by_label("Password").fill(ALICE_PASSWORD)
         await page.keyboard.press("Enter")
@@ -57,31 +60,30 @@ async def test_a_server_that_is_killed_or_stopped_is_found_again(
     open_window: OpenWindow, own_installation: Installation
 ) -> None:
     port = str(free_port())
-    server = own_installation.start(ROOTBLOOD_WEB__PORT=port)
-    try:
+    with ExitStack() as servers:
+        server = servers.enter_context(own_installation.serving(ROOTBLOOD_WEB__PORT=port))
         async with open_window(server.web_url, color_scheme="light") as window:
             await window.log_in("alice", ALICE_PASSWORD)
-            tab = await window.terminal()
-            await tab.wait_prompt()
-            await tab.enter("marker=kept; echo begun $((1))")
-            await tab.wait_for("begun 1")
+            tabs = {name: await window.terminal("?session=new") for name in ("one", "other")}
+            for name, tab in tabs.items():
+                await tab.wait_prompt()
+                await tab.page.bring_to_front()
+                await tab.enter(f"clear; marker={name}; echo this is $((1)) {name}")
+                await tab.wait_for(f"this is 1 {name}")
             for number in (signal.SIGKILL, signal.SIGTERM):
                 server.stop(number)
-                assert server.process.stdout is not None
-                server.process.stdout.close()
-                await expect(tab.state).to_have_text("Reconnecting")
-                await expect(tab.notice).to_contain_text("Trying again")
-                await window.shoot(tab.page, f"terminal-after-{number.name.lower()}")
-                server = own_installation.start(ROOTBLOOD_WEB__PORT=port)
-                await tab.wait_connected()
-                await expect(tab.notice).to_be_hidden()
-                await tab.wait_for("begun 1")
-                await tab.enter(f"echo $marker after {number.name}")
-                await tab.wait_for(f"kept after {number.name}")
-    finally:
-        server.stop()
-        assert server.process.stdout is not None
-        server.process.stdout.close()
+                for tab in tabs.values():
+                    await expect(tab.state).to_have_text("Reconnecting")
+                    await expect(tab.notice).to_contain_text("Trying again")
+                    await window.shoot(tab.page, f"terminal-after-{number.name.lower()}")
+                server = servers.enter_context(own_installation.serving(ROOTBLOOD_WEB__PORT=port))
+                for name, tab in tabs.items():
+                    await tab.wait_connected()
+                    await expect(tab.notice).to_be_hidden()
+                    await tab.wait_for(f"this is 1 {name}")  # its own, whichever was first
+                    await tab.page.bring_to_front()
+                    await tab.enter(f"echo $marker after {number.name}")
+                    await tab.wait_for(f"{name} after {number.name}")
 
 
 @pytest.mark.usefixtures("alices_sessions")
