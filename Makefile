@@ -33,5 +33,5 @@ assets: ## take xterm.js from the packages that requirements/assets/package.json
 	@exec scripts/assets --update
 
 clean: ## remove what was built here; accounts, keys and homes stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis artefacts build dist
 	find rootblood tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -79,6 +79,7 @@ terminal.loadAddon(new Unicode11Addon());
 terminal.unicode.activeVersion = "11";
 applyTheme();
 terminal.open(element("terminal"));
+terminal.textarea.setAttribute("aria-describedby", "hint");
 fit.fit();
 terminal.focus();
 
@@ -95,7 +96,7 @@ function connect() {
   state("Connecting", "");
   const url = new URL(urls.socket, location.href);
   url.protocol = url.protocol.replace("http", "ws");
-  const session = new URL(location.href).searchParams.get("session");
+  const session = sessionOfAddress();
   if (session !== null) {
     url.searchParams.set("session", session);
   }
@@ -106,9 +107,13 @@ function connect() {
   socket?.close();
   socket = mine;
   mine.binaryType = "arraybuffer";
-  mine.onopen = () => {
-    fit.fit();
-    mine.send(JSON.stringify({ AuthToken: "", ...size() }));
+  const before = listed();
+  mine.onopen = async () => {
+    await before; // no session is chosen until then
+    if (mine.readyState === WebSocket.OPEN) {
+      fit.fit();
+      mine.send(JSON.stringify({ AuthToken: "", ...size() }));
+    }
   };
   mine.onmessage = (message) => {
     const data = new Uint8Array(message.data);
@@ -123,10 +128,8 @@ function connect() {
     if (!shown) {
       shown = true;
       failures = 0;
-      if (session === NEW) {
-        history.replaceState(null, "", location.pathname); // after a drop it is that one again, not one more
-      }
       terminal.reset(); // what is there now is the door's to draw
+      remember(session, before);
       state("Connected", "open");
     }
     waiting += data.length;
@@ -150,13 +153,48 @@ function connect() {
   };
 }
 
+function sessionOfAddress() {
+  return new URL(location.href).searchParams.get("session");
+}
+
+function chooseSession(number) {
+  history.replaceState(null, "", number === null ? location.pathname : `?session=${number}`);
+}
+
+// How many terminals show each of the account's sessions, by its number; null where nobody can tell.
+async function listed() {
+  const found = await sessions();
+  return found && new Map(found.map((session) => [session.number, session.attached]));
+}
+
+async function sessions() {
+  try {
+    const answer = await fetch(urls.sessions, { cache: "no-store" });
+    return answer.ok ? (await answer.json()).sessions : null;
+  } catch {
+    return null; // the door is away, which the page says already
+  }
+}
+
+// After a drop or a reload it is to be the same session again, whatever other tabs had. The terminal does not say
+// which one it got: it is the one that is shown in a terminal more than before.
+async function remember(asked, listedBefore) {
+  const [before, now] = [await listedBefore, await listed()];
+  const more = [...(now ?? [])].filter(([number, attached]) => before && attached > (before.get(number) ?? 0));
+  if (more.length === 1) {
+    chooseSession(more[0][0]);
+  } else if (now && !now.has(asked)) {
+    chooseSession(null); // most of all NEW: that would be one more each time
+  }
+}
+
 async function closed(code, reason, shown) {
   state("Not connected", "closed");
   if (code === OVER) {
     notice("The session has ended.", "New session");
+    chooseSession(NEW);
   } else if (code === LOGGED_OUT || (!shown && code === 1006 && (await loggedOut()))) {
-    notice("You are logged out.", "Log in");
-    element("connect").onclick = () => location.reload();
+    notice("You are logged out.", "Log in", () => location.reload());
   } else if (FINAL.has(code)) {
     notice(`The terminal was closed: ${reason || code}.`, "Connect");
   } else {
@@ -201,15 +239,17 @@ function state(text, kind) {
   element("state").className = kind;
 }
 
-function notice(text, action) {
+function notice(text, action, act = connectNow) {
   element("notice-text").textContent = text;
   element("connect").textContent = action;
-  element("connect").onclick = () => {
-    failures = 0;
-    connect();
-    terminal.focus();
-  };
+  element("connect").onclick = act;
   element("notice").hidden = false;
+}
+
+function connectNow() {
+  failures = 0;
+  connect();
+  terminal.focus();
 }
 
 async function copy(text) {
@@ -248,7 +288,13 @@ function press(pressed) {
   document.querySelector("[data-key=Control]").setAttribute("aria-pressed", String(pressed));
 }
 
-terminal.onData((text) => send("0", encoder.encode(withControl(text))));
+terminal.onData((text) => {
+  if (socket === null && text === "\r") {
+    element("connect").click(); // what the notice offers, within reach of the keyboard
+  } else {
+    send("0", encoder.encode(withControl(text)));
+  }
+});
 terminal.onBinary((text) => send("0", Uint8Array.from(text, (character) => character.charCodeAt(0))));
 terminal.onResize(() => send("1", encoder.encode(JSON.stringify(size()))));
 terminal.onTitleChange((title) => {
@@ -271,9 +317,29 @@ terminal.attachCustomKeyEventHandler((event) => {
     event.preventDefault(); // in some browsers it opens their tools
     return false;
   }
+  if (isWayOut(event)) {
+    return false;
+  }
   // The browser's own paste, which xterm.js takes from there.
   return !(event.ctrlKey && event.shiftKey && event.code === "KeyV");
 });
+
+// Tab is the terminal's, so without a key of its own nobody got out of it by keyboard (WCAG 2.1.2).
+addEventListener("keydown", (event) => {
+  if (!isWayOut(event)) {
+    return;
+  }
+  event.preventDefault();
+  if (document.activeElement === terminal.textarea) {
+    document.querySelector("header a").focus();
+  } else {
+    terminal.focus();
+  }
+});
+
+function isWayOut(event) {
+  return event.ctrlKey && event.shiftKey && event.key === "F6";
+}
 
 new ResizeObserver(() => fit.fit()).observe(element("terminal"));
 prefersDark.addEventListener("change", applyTheme);
@@ -311,18 +377,15 @@ element("sessions").addEventListener("toggle", async () => {
     return;
   }
   const list = element("session-list");
+  const found = (await sessions()) ?? [];
   list.replaceChildren();
-  let found = [];
-  try {
-    const answer = await fetch(urls.sessions, { cache: "no-store" });
-    found = answer.ok ? (await answer.json()).sessions : [];
-  } catch {
-    // the door is away, which the page says already
-  }
   for (const session of found) {
     const link = document.createElement("a");
     link.href = `?session=${session.number}`;
     link.textContent = session.title ? `${session.command}: ${session.title}` : session.command;
+    if (session.number === sessionOfAddress()) {
+      link.setAttribute("aria-current", "page");
+    }
     const detail = document.createElement("small");
     const shownIn = session.attached === 1 ? "1 terminal" : `${session.attached} terminals`;
     detail.textContent = `${session.attached ? `in ${shownIn}, ` : ""}since ${new Date(session.created_at).toLocaleString()}`;
@@ -349,13 +412,26 @@ element("screen-reader").addEventListener("change", (event) => {
   terminal.options.screenReaderMode = event.target.checked;
   settings.set("screen-reader", event.target.checked ? "yes" : "no");
 });
-for (const menu of [element("settings"), element("sessions")]) {
+const menus = [element("settings"), element("sessions")];
+for (const menu of menus) {
   menu.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
       menu.open = false;
       terminal.focus();
     }
   });
+  menu.addEventListener("toggle", () => {
+    if (menu.open) {
+      closeMenus(menu);
+    }
+  });
+}
+element("terminal").addEventListener("pointerdown", () => closeMenus());
+
+function closeMenus(but) {
+  for (const menu of menus) {
+    menu.open = menu === but;
+  }
 }
 
 // xterm.js makes style elements and style attributes, which the content security policy of this site forbids, as it
