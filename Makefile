@@ -15,7 +15,7 @@ lint: ## ruff, mypy, import-linter, shellcheck
 	@scripts/venv dev
 	@exec scripts/lint
 
-bench: ## compare with a bare sshd and with sshd + docker exec, in ratios (as root, minutes)
+bench: ## compare with sshd, with sshd + docker exec and with ttyd, in ratios (as root, minutes)
 	@scripts/venv dev
 	@scripts/test-tools
 	@scripts/docker-engine

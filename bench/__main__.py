@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import measure
+from bench import browser, measure
 from bench.peers import peers
 
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com")
@@ -35,9 +35,9 @@ class Report:
         sys.stdout.flush()
 
 
-def milliseconds(*figures: float) -> str:
+def milliseconds(*figures: float, digits: int = 0) -> str:
     """Figures beside a ratio."""
-    return " / ".join(f"{figure * 1000:.0f}" for figure in figures) + " ms"
+    return " / ".join(f"{figure * 1000:.{digits}f}" for figure in figures) + " ms"
 
 
 def main() -> int:
@@ -63,6 +63,14 @@ def main() -> int:
                 report.at_least(
                     f"1 GB {way}, {short}: speed / sshd + docker exec", forced / ours, 1.0, figures
                 )
+        key, key_direct = browser.key_echo(all_peers)
+        above = key.p99 - key_direct.p99
+        median = milliseconds(key.median, key_direct.median, digits=2)
+        figures = f"{milliseconds(key.p99, key_direct.p99, digits=1)} (median: {median})"
+        report.at_most("browser key echo, p99: above ttyd direct / 2 ms", above / 0.002, 1.0, figures)
+        shown, shown_direct = browser.output(all_peers)
+        figures = f"{shown:.1f} / {shown_direct:.1f} s"
+        report.at_least("browser output, 50 MB: speed / ttyd direct", shown_direct / shown, 0.8, figures)
         idle = measure.idle_session_kib(all_peers)
         report.at_most("memory of an idle session / 150 KB", idle / 146.5, 1.0, f"{idle:.0f} KiB")
     return _FAILED if report.missed else 0

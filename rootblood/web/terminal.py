@@ -53,6 +53,13 @@ _CLOSE_TIMEOUT_S = 1.0
 _RESIZE_INTERVAL_S = 0.05
 """A size is passed on no more often than this; the last one always is."""
 
+_BULK_BYTES = 2048
+"""At once: more than a key's echo, and half of what ttyd reads at a time."""
+
+_GATHERING_S = 0.001
+"""How long what follows on so much comes together: each message costs the browser and this door more than
+what is in it."""
+
 MAX_SOCKETS = 32
 """Open at one time for one account: each costs its environment a few processes."""
 
@@ -280,6 +287,8 @@ class _Socket:
                     if self.told_to_end.is_set():
                         return
                     await self.response.send_bytes(_OUTPUT + output[start : start + _MAX_MESSAGE_BYTES])
+                if len(output) >= _BULK_BYTES:  # more is on its way, in pieces as small as a tty's
+                    await asyncio.sleep(_GATHERING_S)
         except OSError as error:  # the browser's end as well: then nobody is left to be told
             _log.info("terminal_broke_off", cause=str(error))
             self._end(BROKEN_OFF)
