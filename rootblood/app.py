@@ -24,12 +24,15 @@ from rootblood.errors import (
 )
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.administration import Administration
+from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.imports import Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.tokens import Tokens
@@ -40,12 +43,16 @@ from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
+from rootblood.web.metrics.census import Census
+from rootblood.web.metrics.listener import MetricsListener
+from rootblood.web.metrics.registry import Registry
 from rootblood.web.server import WebDoor
 from rootblood.web.tls import read_tls
 
@@ -71,6 +78,8 @@ class Core:
     tokens: Tokens
     exports: Exports
     imports: Imports
+    administration: Administration
+    bans: Bans
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -80,8 +89,12 @@ def build_engine(settings: Settings) -> Engine:
 
 
 @asynccontextmanager
-async def open_core(settings: Settings) -> AsyncIterator[Core]:
+async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncIterator[Core]:
     """Build the services on this installation's database and engine, and close them at the end.
+
+    Args:
+        settings: this installation's.
+        metrics: told of what happens.
 
     Raises:
         ConfigurationError: keys or schema are missing or old.
@@ -98,8 +111,9 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         store = SqlAccountStore(database, settings.accounts)
         visits = Visits(SqlVisitStore(database))
         environments = Environments(
-            engine=engine, store=store, visits=visits, keys=keys, settings=settings.link
+            engine=engine, store=store, visits=visits, keys=keys, settings=settings.link, metrics=metrics
         )
+        accounts = Accounts(store, passwords, endings)
         spool = Spool(
             settings.state_dir / "exports",
             max_bytes=settings.exports.spool_max_bytes,
@@ -111,7 +125,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 settings=settings,
                 engine=engine,
                 endings=endings,
-                accounts=Accounts(store, passwords, endings),
+                accounts=accounts,
                 environments=environments,
                 visits=visits,
                 logins=Logins(SqlLoginStore(database), settings.web, endings),
@@ -119,6 +133,8 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 tokens=Tokens(SqlTokenStore(database)),
                 exports=exports,
                 imports=Imports(environments, settings.imports),
+                administration=Administration(accounts, environments, exports),
+                bans=Bans(SqlBanStore(database)),
             )
         finally:
             await exports.close()
@@ -153,12 +169,13 @@ async def set_up(settings: Settings) -> list[str]:
     return made
 
 
-async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> None:
-    """Run both doors until SIGTERM or SIGINT.
+async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:
+    """Run both doors, and the listener for metrics where there is to be one, until SIGTERM or SIGINT.
 
     Args:
         settings: this installation's.
-        on_ready: called once with `HOST:PORT` of the SSH door and the URL of the web door, when both accept.
+        on_ready: called once with `HOST:PORT` of the SSH door, the URL of the web door and that of the
+            metrics, None where there are none, when all accept.
 
     Raises:
         ConfigurationError: the installation is not set up, a file that the settings name cannot be read, or
@@ -168,6 +185,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
     texts = read_texts(settings.ssh)
     tls = read_tls(settings.web)
     penalties = Penalties(settings.penalties)  # of both doors together
+    registry = Registry()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -178,16 +196,19 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
 
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, begin_to_stop)
-    async with open_core(settings) as core:
+    async with open_core(settings, registry) as core:
         await core.exports.recover()
+        await core.bans.refresh()
         ssh = SSHDoor(
             accounts=core.accounts,
             environments=core.environments,
             visits=core.visits,
             penalties=penalties,
+            bans=core.bans,
             host_key=host_key,
             texts=texts,
             settings=settings.ssh,
+            metrics=registry,
         )
         web = WebDoor(
             accounts=core.accounts,
@@ -196,26 +217,47 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             links=core.links,
             tokens=core.tokens,
             penalties=penalties,
+            bans=core.bans,
+            administration=core.administration,
             visits=core.visits,
             visitors=ssh.connections_of,
             motd=texts.motd,
             tls=tls,
             settings=settings.web,
+            metrics=registry,
         )
         core.endings.subscribe(ssh.ask_again)
         core.endings.subscribe(web.ask_again)
+        core.bans.subscribe(ssh.close_banned)
+        core.bans.subscribe(web.close_banned)
         core.environments.answer_calls(web.answer)
+        census = Census(
+            ssh_connections=lambda: ssh.connection_count,
+            web_connections=lambda: web.connection_count,
+            ssh_sessions=lambda: ssh.session_count,
+            web_terminals=lambda: web.terminal_count,
+            penalized=lambda: len(penalties.waiting()),
+            bans=lambda: core.bans.count,
+            environments=core.environments.list,
+        )
         ssh_ready: asyncio.Future[int] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
+        metrics_ready: asyncio.Future[str] | None = None
         try:
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
+                doors.create_task(core.bans.watch(stop))
+                if settings.metrics.port is not None:
+                    metrics_ready = loop.create_future()
+                    listener = MetricsListener(registry, census, settings.metrics, settings.metrics.port)
+                    doors.create_task(listener.serve(metrics_ready, stop))
                 port, url = await ssh_ready, await web_ready
+                metrics_url = await metrics_ready if metrics_ready is not None else None
                 host = f"[{settings.ssh.host}]" if ":" in settings.ssh.host else settings.ssh.host
-                on_ready(f"{host}:{port}", url)
-                _log.info("ready", ssh=f"{host}:{port}", web=url)
+                on_ready(f"{host}:{port}", url, metrics_url)
+                _log.info("ready", ssh=f"{host}:{port}", web=url, metrics=metrics_url)
                 await stop.wait()
                 _log.info("stopping")
         except* OSError as group:

@@ -7,7 +7,7 @@ Sources, the later winning: the defaults below, `rootblood.toml` (or the file th
 
 import os
 import re
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -30,6 +30,13 @@ Seconds = Annotated[float, Field(gt=0)]
 
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class DatabaseSettings(_Group):
@@ -366,6 +373,32 @@ class AccountSettings(_Group):
         return self
 
 
+class MetricsSettings(_Group):
+    """Figures for Prometheus, on a listener of their own."""
+
+    port: Port | None = None
+    """None is no listener: nobody reads the figures of an installation that has no Prometheus. 0 lets the
+    system choose, and the ready line tells which."""
+
+    host: str = "127.0.0.1"
+    """Nobody logs in to it: whoever reaches it reads how many connections, logins and so on there are."""
+
+    allow_remote: bool = False
+    """Whether `host` may be another address than a loopback one."""
+
+    names: tuple[str, ...] = ()
+    """Host names by which a Prometheus calls it, besides `localhost`; an address needs none."""
+
+    @model_validator(mode="after")
+    def _remote_is_meant(self) -> Self:
+        if self.port is not None and not self.allow_remote and not _is_loopback(self.host):
+            raise ValueError(
+                "metrics.host is no loopback address: set metrics.allow_remote if everybody who reaches it "
+                "may read the metrics"
+            )
+        return self
+
+
 class LogSettings(_Group):
     """What is written to stderr."""
 
@@ -399,6 +432,7 @@ class Settings(BaseSettings):
     accounts: AccountSettings = AccountSettings()
     exports: ExportSettings = ExportSettings()
     imports: ImportSettings = ImportSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 

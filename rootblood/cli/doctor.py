@@ -12,9 +12,10 @@ from rootblood.cli.output import explain, print_json, say
 from rootblood.engines.base import EngineInfo
 from rootblood.errors import ConfigurationError, RootBloodError
 from rootblood.link.keys import read_link_keys
-from rootblood.settings import Settings
+from rootblood.settings import MetricsSettings, Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import host_key_fingerprint
+from rootblood.web.metrics.listener import PATH as METRICS_PATH
 from rootblood.web.tls import read_tls
 
 
@@ -91,6 +92,7 @@ async def examine(settings: Settings) -> list[Finding]:
         ("environments", environments),
         ("texts", texts),
         ("TLS", lambda: _tls(settings)),
+        *([("metrics", lambda: _metrics(settings.metrics))] if settings.metrics.port is not None else []),
     ]
     return [await _run(name, check) for name, check in checks]
 
@@ -99,6 +101,13 @@ async def _tls(settings: Settings) -> str:
     if read_tls(settings.web) is None:
         return "the web door has none of its own"
     return f"of the web door from {settings.web.tls_cert_file}"
+
+
+async def _metrics(settings: MetricsSettings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    port = settings.port or "<port of the ready line>"
+    whom = "whoever reaches it" if settings.allow_remote else "this machine"
+    return f"at http://{host}:{port}{METRICS_PATH}, for {whom}"
 
 
 async def _run(name: str, check: Callable[[], Awaitable[str]]) -> Finding:

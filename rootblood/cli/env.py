@@ -45,12 +45,8 @@ def list_(
 
 
 async def _list(settings: Settings) -> list[tuple[str | None, Environment]]:
-    """Each environment with the name of its account; None where the database knows no such account."""
     async with open_core(settings) as core:
-        accounts = await core.accounts.list(include_deleted=True)
-        names = {account.userhash: account.name for account in accounts}
-        rows = [(names.get(found.userhash), found) for found in await core.environments.list()]
-    return sorted(rows, key=lambda row: (row[0] is None, row[0] or row[1].userhash))
+        return await core.administration.environments()
 
 
 @app.command()

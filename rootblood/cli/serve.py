@@ -10,11 +10,15 @@ from rootblood.settings import Settings
 
 
 def serve(context: typer.Context) -> None:
-    """Serve until SIGTERM or Ctrl-C. Prints `ready ssh=HOST:PORT web=URL` once both doors accept."""
+    """Serve until SIGTERM or Ctrl-C. Prints `ready ssh=HOST:PORT web=URL` once both doors accept.
+
+    Where `metrics.port` is set, ` metrics=URL` stands at the end of that line.
+    """
     settings: Settings = context.obj
     configure_logs(settings.log.level, settings.log.format)
 
-    def on_ready(ssh: str, web: str) -> None:
-        print(f"ready ssh={ssh} web={web}", flush=True)  # noqa: T201 - the contract with whoever started us
+    def on_ready(ssh: str, web: str, metrics: str | None) -> None:
+        told = f"ready ssh={ssh} web={web}" + (f" metrics={metrics}" if metrics is not None else "")
+        print(told, flush=True)  # noqa: T201 - the contract with whoever started us
 
     asyncio.run(app.serve(settings, on_ready))

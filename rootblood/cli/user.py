@@ -10,7 +10,7 @@ from rootblood.cli.input import STDIN, ask_new_password, read_keys, read_passwor
 from rootblood.cli.output import note, print_json, print_table, reachable_host, say
 from rootblood.domain.accounts import Account, validated_name
 from rootblood.domain.keys import PublicKey
-from rootblood.errors import InvalidInputError, RootBloodError
+from rootblood.errors import InvalidInputError
 from rootblood.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Add, list, lock and delete accounts.", rich_markup_mode=None)
@@ -47,11 +47,9 @@ async def _add(
     settings: Settings, name: str, *, keys: list[PublicKey], password: str | None, admin: bool
 ) -> None:
     async with open_core(settings) as core:
-        account = await core.accounts.create(name, password=password, keys=keys, admin=admin)
-        try:
-            await core.environments.publish([account])
-        except RootBloodError as error:  # the account is there all the same
-            note(f"{error}; the name {name} is published to the environments at its first login instead")
+        account, unpublished = await core.administration.add(name, password=password, keys=keys, admin=admin)
+    if unpublished is not None:
+        note(f"{unpublished}; the name {name} is published to the environments at its first login instead")
     say(f"added {name}, UID {account.uid}{', an administrator' if admin else ''}")
     if keys or password is not None:
         say(f"log in with: ssh -p {settings.ssh.port} {name}@{reachable_host(settings.ssh.host)}")
@@ -182,14 +180,4 @@ def _confirm_deletion(name: str) -> None:
 
 async def _delete(settings: Settings, name: str) -> None:
     async with open_core(settings) as core:
-        # Locked first, so that no login makes the environment anew meanwhile; deleted last, so that the
-        # same command can be given again when the engine fails in between.
-        account = await core.accounts.get(name)
-        await core.accounts.lock(name)
-        try:
-            await core.environments.purge(account)
-        except RootBloodError as error:
-            raise type(error)(
-                f"{error}; {name} is locked but not deleted: give the same command again"
-            ) from error
-        await core.accounts.delete(name)
+        await core.administration.delete(name)

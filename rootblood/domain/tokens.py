@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from rootblood.domain.accounts import Account
 from rootblood.domain.logins import is_token, new_token
 
 PREFIX = "rb_"
@@ -32,6 +33,15 @@ class Scope(StrEnum):
     TOKENS_WRITE = "tokens:write"
     """Makes tokens of no other scopes than its own, and no longer than itself."""
 
+    ADMIN_READ = "admin:read"
+    """Accounts, environments and bans of all; this and the next are administrators' only."""
+
+    ADMIN_WRITE = "admin:write"
+    """As good as a login to every account: it sets passwords."""
+
+
+ADMIN_SCOPES = frozenset({Scope.ADMIN_READ, Scope.ADMIN_WRITE})
+
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
@@ -44,6 +54,11 @@ class ApiToken:
     scopes: AbstractSet[Scope]
     created_at: datetime
     expires_at: datetime
+
+
+def scopes_of(account: Account) -> AbstractSet[Scope]:
+    """What an account may do at all, as it is now; none of its tokens is good for more."""
+    return frozenset(Scope) if account.admin else frozenset(Scope) - ADMIN_SCOPES
 
 
 def new_secret() -> str:

@@ -162,9 +162,11 @@ class Accounts:
             return None
         return account
 
-    async def list(self, *, include_deleted: bool = False) -> list[Account]:
-        """All accounts, by name."""
-        return await self._store.list(include_deleted=include_deleted)
+    async def list(
+        self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
+    ) -> list[Account]:
+        """Accounts by name: all, or at most `limit` of those whose name comes after `after`."""
+        return await self._store.list(include_deleted=include_deleted, after=after, limit=limit)
 
     async def _refresh(self, account: Account, password: str) -> Account:
         """Hash a password that was right with today's parameters, if its hash was made with others."""

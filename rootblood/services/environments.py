@@ -6,6 +6,7 @@ that died is replaced. Nothing here knows Docker.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,11 +27,12 @@ from rootblood.domain.environments import (
     Usage,
 )
 from rootblood.engines.base import STOP_GRACE_S, Engine, StreamProtocol
-from rootblood.errors import EnvironmentFailedError, ImageMissingError
+from rootblood.errors import EnvironmentFailedError, ImageMissingError, RootBloodError
 from rootblood.link.calls import answer_calls
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
+from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings
 from rootblood.stores.base import AccountStore
@@ -81,13 +83,21 @@ class Environments:
     """Environments of accounts, and the way into them."""
 
     def __init__(
-        self, *, engine: Engine, store: AccountStore, visits: Visits, keys: LinkKeys, settings: LinkSettings
+        self,
+        *,
+        engine: Engine,
+        store: AccountStore,
+        visits: Visits,
+        keys: LinkKeys,
+        settings: LinkSettings,
+        metrics: Metrics = UNMEASURED,
     ) -> None:
         self._engine = engine
         self._store = store
         self._visits = visits
         self._keys = keys
         self._settings = settings
+        self._metrics = metrics
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
         self._installed = False
@@ -364,14 +374,21 @@ class Environments:
         return ended
 
     async def _open_link(self, environment: Environment, identity: Identity, agent_path: str | None) -> Link:
-        return await open_link(
-            self._engine,
-            environment,
-            identity,
-            keys=self._keys,
-            settings=self._settings,
-            agent_path=agent_path,
-        )
+        begin = time.monotonic()
+        try:
+            link = await open_link(
+                self._engine,
+                environment,
+                identity,
+                keys=self._keys,
+                settings=self._settings,
+                agent_path=agent_path,
+            )
+        except RootBloodError:
+            self._metrics.link_opening(time.monotonic() - begin, opened=False)
+            raise
+        self._metrics.link_opening(time.monotonic() - begin, opened=True)
+        return link
 
     async def _publish(self, accounts: Sequence[Account]) -> None:
         await self._engine.install(self._keys.files, [Identity.of(account) for account in accounts])

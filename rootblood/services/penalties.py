@@ -15,8 +15,9 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
+from rootblood.domain.networks import Network, address_of
 from rootblood.errors import LimitReachedError, PenalizedError
 from rootblood.settings import PenaltySettings
 
@@ -24,6 +25,17 @@ _IPV6_PREFIX = 64
 
 Source = IPv4Network | IPv6Network | None
 """None is where an address could not be told; it is a source like any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """A source that waits."""
+
+    source: Source
+    failures: int
+    """Wrong passwords lately."""
+
+    remaining_s: float
 
 
 @dataclass(slots=True)
@@ -66,7 +78,7 @@ class Penalties:
 
     def failed(self, address: str) -> None:
         """Count a wrong password from `address`."""
-        parsed = _parsed(address)
+        parsed = address_of(address)
         if parsed is not None and any(parsed in network for network in self._settings.exempt):
             return
         source = source_of(address)
@@ -84,6 +96,23 @@ class Penalties:
         self._records[source] = record  # at the end: in the order of the last failure
         if len(self._records) > self._settings.max_sources:
             self._records.popitem(last=False)
+
+    def waiting(self) -> list[Penalty]:
+        """The sources from which no password is looked at now, that waits longest first."""
+        now = self._clock()
+        found = [
+            Penalty(source, record.failures, record.until - now)
+            for source, record in self._records.items()
+            if record.until > now
+        ]
+        return sorted(found, key=lambda penalty: -penalty.remaining_s)
+
+    def forgive(self, network: Network) -> bool:
+        """Forget what came from the sources in a network, or around it; False when nothing did."""
+        forgiven = [source for source in self._records if source is not None and source.overlaps(network)]
+        for source in forgiven:
+            del self._records[source]
+        return bool(forgiven)
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
@@ -112,17 +141,9 @@ class Penalties:
 
 def source_of(address: str) -> Source:
     """What counts as one source with `address`."""
-    parsed = _parsed(address)
+    parsed = address_of(address)
     if parsed is None:
         return None
     if isinstance(parsed, IPv6Address):
         return IPv6Network((parsed, _IPV6_PREFIX), strict=False)
     return IPv4Network(parsed)
-
-
-def _parsed(address: str) -> IPv4Address | IPv6Address | None:
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed

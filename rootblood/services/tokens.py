@@ -6,12 +6,13 @@ not answer, `StoreUnavailableError` passes through: no token is good then.
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.logins import new_id, token_hash_of
-from rootblood.domain.tokens import ApiToken, Scope, is_secret, new_secret
-from rootblood.errors import NotFoundError
+from rootblood.domain.tokens import ApiToken, Scope, is_secret, new_secret, scopes_of
+from rootblood.errors import InvalidInputError, NotFoundError
 from rootblood.stores.base import TokenStore
 
 _MAX_PER_ACCOUNT = 100
@@ -52,9 +53,12 @@ class Tokens:
             not_after: it ends then at the latest; None where nothing bounds it.
 
         Raises:
+            InvalidInputError: the account may not do all that itself.
             LimitReachedError: the account has too many.
             NotFoundError: the account may not log in any more.
         """
+        if not scopes <= scopes_of(account):
+            raise InvalidInputError("only an administrator's token is good for what administrators do")
         now = self._now()
         expires_at = now + lifetime
         token = ApiToken(
@@ -69,9 +73,15 @@ class Tokens:
         return secret, token
 
     async def find(self, secret: str) -> tuple[Account, ApiToken] | None:
-        """Whose token this is, if it is good for anything now."""
+        """Whose token this is, if it is good for anything now.
+
+        What its account may not do any more, it is not good for, whatever it was made for.
+        """
         found = await self._store.find(token_hash_of(secret)) if is_secret(secret) else None
-        return found if found is not None and self._now() < found[1].expires_at else None
+        if found is None or self._now() >= found[1].expires_at:
+            return None
+        account, token = found
+        return account, replace(token, scopes=token.scopes & scopes_of(account))
 
     async def list(self, account: Account) -> Sequence[ApiToken]:
         """The account's tokens that have not expired, the newest first."""

@@ -11,6 +11,7 @@ import structlog
 
 from rootblood.errors import LimitReachedError, StoreUnavailableError
 from rootblood.services.accounts import Accounts
+from rootblood.services.metrics import UNMEASURED, Door, LoginOutcome, Metrics
 from rootblood.services.penalties import Penalties
 
 MAX_KEY_OFFERS = 64
@@ -26,6 +27,7 @@ class Authentication:
         peer: address of the client.
         max_tries: password tries; one more is refused and `exhausted` is set.
         log: bound to the connection.
+        metrics: count what was refused.
     """
 
     def __init__(
@@ -35,12 +37,15 @@ class Authentication:
         peer: str,
         max_tries: int,
         log: structlog.stdlib.BoundLogger,
+        *,
+        metrics: Metrics = UNMEASURED,
     ) -> None:
         self._accounts = accounts
         self._penalties = penalties
         self._peer = peer
         self._max_tries = max_tries
         self._log = log
+        self._metrics = metrics
         self._one_at_a_time = asyncio.Lock()
         self._tries = 0
         self._offers = 0
@@ -58,6 +63,7 @@ class Authentication:
         self._tries += 1
         if self.exhausted:
             self._log.warning("login_refused", cause="too many tries")
+            self._metrics.login(Door.SSH, LoginOutcome.REFUSED)
             return False
         try:
             async with self._one_at_a_time:
@@ -65,10 +71,12 @@ class Authentication:
                 account = await self._accounts.authenticate_password(name, password)
         except (LimitReachedError, StoreUnavailableError) as error:
             self._log.warning("login_refused", cause=str(error))
+            self._metrics.login(Door.SSH, LoginOutcome.of(error))
             return False
         if account is None:
             self._penalties.failed(self._peer)
             self._log.info("login_failed", method="password")
+            self._metrics.login(Door.SSH, LoginOutcome.REFUSED)
             return False
         self.method = "password"
         return True
@@ -86,6 +94,7 @@ class Authentication:
             account = await self._accounts.authenticate_key(name, blob)
         except StoreUnavailableError as error:
             self._log.warning("login_refused", cause=str(error))
+            self._metrics.login(Door.SSH, LoginOutcome.of(error))
             return False
         if account is None:
             return False

@@ -20,7 +20,9 @@ from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
 from rootblood.link.waiting import first_of
 from rootblood.services.accounts import Accounts
+from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.metrics import Door, LoginOutcome, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Arrival, News, Visits
 from rootblood.settings import ForwardingSettings, SSHSettings
@@ -43,6 +45,7 @@ _numbers = itertools.count(1)
 
 _Result = TypeVar("_Result")
 _ACCOUNT_FRESH_S = 1.0
+_BANNED = "this network may not come in; ask your administrator"
 _SHOWN_OUT = "this account may no longer log in; ask your administrator"
 
 _NOTHING = ForwardingSettings(local=False, remote=False, streamlocal=False, agent=False)
@@ -64,6 +67,8 @@ class Connection(asyncssh.SSHServer):
         environments: Environments,
         visits: Visits,
         penalties: Penalties,
+        bans: Bans,
+        metrics: Metrics,
         texts: Texts,
         settings: SSHSettings,
     ) -> None:
@@ -72,13 +77,15 @@ class Connection(asyncssh.SSHServer):
         self.environments = environments
         self.visits = visits
         self._penalties = penalties
+        self._bans = bans
+        self._metrics = metrics
         self.texts = texts
         self.settings = settings
         self.log = _log.bind(connection_id=next(_numbers))
         self._connection: asyncssh.SSHServerConnection
         self._auth: Authentication
         self._acknowledgement: PromptAcknowledgement
-        self._rekey_timer: RekeyTimer
+        self._rekey_timer: RekeyTimer | None = None
         self._tasks = asyncio.TaskGroup()
         self._policy: ForwardingSettings
         self._forwarding: Forwarding
@@ -101,19 +108,33 @@ class Connection(asyncssh.SSHServer):
     @override
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
+        self.peer = str(conn.get_extra_info("peername", ("?",))[0])
+        self.log = self.log.bind(peer=self.peer)
+        if self._bans.on(self.peer) is not None:
+            # Not a byte, and no task: a flood from there is to cost next to nothing.
+            self._metrics.turned_away(Door.SSH)
+            conn.abort()
+            return
+        self._metrics.connected(Door.SSH)
         ignore_wrong_guesses(conn)
         self._acknowledgement = PromptAcknowledgement(conn)
         self._rekey_timer = RekeyTimer(conn, self.settings.rekey_timeout_s)
-        self.peer = str(conn.get_extra_info("peername", ("?",))[0])
-        self.log = self.log.bind(peer=self.peer)
         self._auth = Authentication(
-            self._accounts, self._penalties, self.peer, self.settings.max_auth_tries, self.log
+            self._accounts,
+            self._penalties,
+            self.peer,
+            self.settings.max_auth_tries,
+            self.log,
+            metrics=self._metrics,
         )
         bound_connection(conn)
         self._door.opened(self)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._rekey_timer is None:  # turned away
+            self.log.debug("connection_turned_away")
+            return
         self._rekey_timer.cancel()
         self.log.info("connection_closed", cause=str(exc) if exc else None)
         self.closed.set()
@@ -157,6 +178,21 @@ class Connection(asyncssh.SSHServer):
     def close(self) -> None:
         """Tell the client, and close."""
         self._connection.close()
+
+    def leave_if_banned(self) -> None:
+        """Close the connection, should it come from a network that is banned by now."""
+        if self._bans.on(self.peer) is None:
+            return
+        self.log.info("banned_shown_out", account=self.account_name)
+        if self._target is None:
+            self._connection.abort()
+        else:
+            self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, _BANNED)
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions are open on it."""
+        return len(self._sessions)
 
     def ask_again(self) -> None:
         """Ask now whether the account may still be here."""
@@ -265,6 +301,7 @@ class Connection(asyncssh.SSHServer):
         name = self.account_name
         self._policy = _NOTHING if self._is_rescue else forwarding_settings(self.settings, name)
         self._forwarding = Forwarding(self, self._policy)
+        self._metrics.login(Door.SSH, LoginOutcome.ACCEPTED)
         self.log.info("login", account=name, rescue=self._is_rescue, method=self._auth.method)
         if not self._is_rescue:
             self.start(self._open_link_ahead())

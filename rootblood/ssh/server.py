@@ -8,7 +8,9 @@ import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.services.accounts import Accounts
+from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.settings import SSHSettings
@@ -27,9 +29,11 @@ class SSHDoor:
         environments: where they go.
         visits: what they are told when they come back.
         penalties: from where too many wrong passwords came.
+        bans: from where nobody may come.
         host_key: what clients know the door by.
         texts: what everybody is shown.
         settings: address and limits.
+        metrics: count what happens.
     """
 
     def __init__(
@@ -39,14 +43,18 @@ class SSHDoor:
         environments: Environments,
         visits: Visits,
         penalties: Penalties,
+        bans: Bans,
         host_key: asyncssh.SSHKey,
         texts: Texts,
         settings: SSHSettings,
+        metrics: Metrics = UNMEASURED,
     ) -> None:
         self._accounts = accounts
         self._environments = environments
         self._visits = visits
         self._penalties = penalties
+        self._bans = bans
+        self._metrics = metrics
         self._host_key = host_key
         self._texts = texts
         self._settings = settings
@@ -109,6 +117,21 @@ class SSHDoor:
         mine = [found for found in self._connections if found.account_name == account_name]
         return sorted(mine, key=lambda found: found.since)
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions are open on all of them."""
+        return sum(connection.session_count for connection in self._connections)
+
+    def close_banned(self) -> None:
+        """Close the connections that come from networks that are banned by now."""
+        for connection in list(self._connections):
+            connection.leave_if_banned()
+
     def ask_again(self, account: Account) -> None:
         """Have the connections of an account closed at once, should it not be allowed in any more."""
         for connection in self.connections_of(account.name):
@@ -121,6 +144,8 @@ class SSHDoor:
             environments=self._environments,
             visits=self._visits,
             penalties=self._penalties,
+            bans=self._bans,
+            metrics=self._metrics,
             texts=self._texts,
             settings=self._settings,
         )

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 from rootblood.domain.accounts import Account, AccountState, Login
+from rootblood.domain.bans import Ban
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
 from rootblood.domain.keys import AccountKey, PublicKey
 from rootblood.domain.logins import LoginLink, LoginSession
+from rootblood.domain.networks import Network
 from rootblood.domain.tokens import ApiToken
 
 
@@ -61,8 +63,10 @@ class AccountStore(Protocol):
     async def has_key(self, userhash: str, blob: bytes) -> bool:
         """Whether this public key (RFC 4253 wire form) is one of the account's."""
 
-    async def list(self, *, include_deleted: bool = False) -> list[Account]:
-        """All accounts, by name."""
+    async def list(
+        self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
+    ) -> list[Account]:
+        """Accounts by name: all, or at most `limit` of those whose name comes after `after`."""
 
 
 class LoginStore(Protocol):
@@ -133,6 +137,23 @@ class TokenStore(Protocol):
 
     async def delete(self, userhash: str, token_id: str) -> bool:
         """Delete one token of the account; False when it has none of that id."""
+
+
+class BanStore(Protocol):
+    """Networks from which nobody may come in."""
+
+    async def add(self, ban: Ban, *, forget_expired_before: datetime, at_most: int) -> None:
+        """Add a ban in place of another one on the same network, and forget those that expired before that.
+
+        Raises:
+            LimitReachedError: there are `at_most` already.
+        """
+
+    async def delete(self, network: Network) -> bool:
+        """Delete the ban on exactly that network; False when there is none."""
+
+    async def list(self) -> Sequence[Ban]:
+        """All bans, expired ones too, the newest first."""
 
 
 class VisitStore(Protocol):

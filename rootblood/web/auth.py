@@ -12,9 +12,10 @@ from aiohttp import web
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.logins import LoginSession, is_token, new_token
-from rootblood.errors import NotFoundError
+from rootblood.errors import LimitReachedError, NotFoundError, StoreUnavailableError
 from rootblood.services.accounts import Accounts
 from rootblood.services.logins import Logins
+from rootblood.services.metrics import UNMEASURED, Door, LoginOutcome, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.web.clients import Client, Clients
@@ -50,15 +51,24 @@ class Doorkeeper:
         penalties: know from where too many wrong passwords came.
         visits: remember the last login.
         clients: tell the client of a request.
+        metrics: count logins.
     """
 
     def __init__(
-        self, *, accounts: Accounts, logins: Logins, penalties: Penalties, visits: Visits, clients: Clients
+        self,
+        *,
+        accounts: Accounts,
+        logins: Logins,
+        penalties: Penalties,
+        visits: Visits,
+        clients: Clients,
+        metrics: Metrics = UNMEASURED,
     ) -> None:
         self._accounts = accounts
         self._logins = logins
         self._penalties = penalties
         self._visits = visits
+        self._metrics = metrics
         self.clients = clients
 
     async def visitor(self, request: web.Request) -> Visitor | None:
@@ -111,6 +121,7 @@ class Doorkeeper:
         if before is not None:
             await self._end(before)
         self._visits.arrive(account, client.address)
+        self._metrics.login(Door.WEB, LoginOutcome.ACCEPTED)
         _log.info("login", account=account.name, peer=client.address, door="web")
         _set_cookie(response, _LOGIN_COOKIE, token, client)
         _del_cookie(response, _FORM_COOKIE, client)
@@ -119,13 +130,18 @@ class Doorkeeper:
     async def check_password(self, request: web.Request, name: str, password: str) -> Account | None:
         """The account if it may log in, this is its password, and its client waits. Raises as `log_in`."""
         address = self.clients.of(request).address
-        async with self._penalties.turn(address):
-            if request.transport is None or request.transport.is_closing():
-                return None  # nobody is left to be told: not worth a hash
-            account = await self._accounts.authenticate_password(name, password)
-            if account is None:
-                self._penalties.failed(address)
+        try:
+            async with self._penalties.turn(address):
+                if request.transport is None or request.transport.is_closing():
+                    return None  # nobody is left to be told: not worth a hash
+                account = await self._accounts.authenticate_password(name, password)
+                if account is None:
+                    self._penalties.failed(address)
+        except (LimitReachedError, StoreUnavailableError) as error:
+            self._metrics.login(Door.WEB, LoginOutcome.of(error))
+            raise
         if account is None:
+            self._metrics.login(Door.WEB, LoginOutcome.REFUSED)
             _log.info("login_failed", peer=address, door="web")
         return account
 

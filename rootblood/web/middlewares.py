@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from rootblood.errors import RootBloodError
+from rootblood.services.metrics import Metrics
 from rootblood.web.clients import Clients
 from rootblood.web.failures import INTERNAL_MESSAGE, explanation, retry_after_s, status_of
 
@@ -94,6 +95,22 @@ def _route(request: web.Request) -> str:
     """What to call a request in the log: not by its path, which may be a link that is still good."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "none"
+
+
+def count_responses(metrics: Metrics) -> Middleware:
+    """Tell whoever counts what was answered, by the route's template."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:  # a redirect
+            metrics.responded(_route(request), error.status)
+            raise
+        metrics.responded(_route(request), response.status)
+        return response
+
+    return middleware
 
 
 def require_confidence(clients: Clients, *, open_paths: frozenset[str]) -> Middleware:

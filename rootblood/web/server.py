@@ -12,9 +12,12 @@ from typing_extensions import override
 from rootblood.domain.accounts import Account
 from rootblood.domain.visitors import Visitor
 from rootblood.services.accounts import Accounts
+from rootblood.services.administration import Administration
+from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.metrics import UNMEASURED, Door, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
@@ -22,16 +25,21 @@ from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
 from rootblood.web.api import PREFIX
+from rootblood.web.api.admin.accounts import AccountOperations
+from rootblood.web.api.admin.bans import BanOperations
+from rootblood.web.api.admin.environments import EnvironmentOperations
 from rootblood.web.api.auth import ApiAuthentication
 from rootblood.web.api.operations import Api
 from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
+from rootblood.web.bans import BanGuard
 from rootblood.web.calls import Calls
 from rootblood.web.clients import Clients
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
     MAX_BODY_BYTES,
+    count_responses,
     read_bodies,
     require_confidence,
     security_headers,
@@ -53,9 +61,16 @@ _HANDSHAKE_TIMEOUT_S = 10.0  # asyncio's own default is a minute
 class _Site(web.BaseSite):
     """aiohttp's TCPSite, which has no say in how long a TLS handshake may take."""
 
-    def __init__(self, runner: web.AppRunner, settings: WebSettings, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        settings: WebSettings,
+        tls: ssl.SSLContext | None,
+        on_connection: Callable[[], None],
+    ) -> None:
         super().__init__(runner, ssl_context=tls)
         self._settings = settings
+        self._on_connection = on_connection
 
     @property
     @override
@@ -68,8 +83,13 @@ class _Site(web.BaseSite):
         server = self._runner.server
         if server is None:
             raise RuntimeError("the runner is set up before its site")
+
+        def new_connection() -> asyncio.Protocol:
+            self._on_connection()
+            return server()
+
         self._server = await asyncio.get_running_loop().create_server(
-            server,
+            new_connection,
             self._settings.host,
             self._settings.port,
             ssl=self._ssl_context,
@@ -88,11 +108,14 @@ class WebDoor:
         links: let a browser in, once each.
         tokens: what programs show in place of a login.
         penalties: from where too many wrong passwords came.
+        bans: from where nobody may come.
+        administration: what administrators do by the API.
         visits: remember the last login.
         visitors: gives the connections of an account, by its name, at the other door.
         motd: what a new terminal shows, safe to show; None leaves that to the image.
         tls: of the door itself; None where it has none.
         settings: address, limits, and what stands in front.
+        metrics: count what happens.
     """
 
     def __init__(
@@ -104,19 +127,32 @@ class WebDoor:
         links: Links,
         tokens: Tokens,
         penalties: Penalties,
+        bans: Bans,
+        administration: Administration,
         visits: Visits,
         visitors: Callable[[str], Sequence[Visitor]],
         motd: str | None,
         tls: ssl.SSLContext | None,
         settings: WebSettings,
+        metrics: Metrics = UNMEASURED,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._motd = motd
         self._tls = tls
         self._clients = Clients(settings)
         self._doorkeeper = Doorkeeper(
-            accounts=accounts, logins=logins, penalties=penalties, visits=visits, clients=self._clients
+            accounts=accounts,
+            logins=logins,
+            penalties=penalties,
+            visits=visits,
+            clients=self._clients,
+            metrics=metrics,
         )
+        self._ban_guard = BanGuard(bans, self._clients, metrics)
+        self._bans = bans
+        self._penalties = penalties
+        self._administration = administration
         self._health = Health(accounts, environments)
         self._accounts = accounts
         self._environments = environments
@@ -124,6 +160,7 @@ class WebDoor:
         self._links = links
         self._tokens = tokens
         self._sockets: TerminalSockets | None = None
+        self._server: web.Server | None = None
         self._calls = Calls(
             accounts=accounts, environments=environments, links=links, logins=logins, visitors=visitors
         )
@@ -139,6 +176,22 @@ class WebDoor:
         """Have the terminals closed at once whose browsers are not logged in to the account any more."""
         if self._sockets is not None:
             self._sockets.ask_again(account.userhash)
+
+    def close_banned(self) -> None:
+        """Close terminals, and break off requests, that come from networks that are banned by now."""
+        if self._sockets is not None:
+            told = self._sockets.end_banned(self._ban_guard.is_banned)
+            self._ban_guard.break_off(but=told)
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._server.connections) if self._server is not None else 0
+
+    @property
+    def terminal_count(self) -> int:
+        """How many terminals browsers have open."""
+        return self._sockets.count if self._sockets is not None else 0
 
     async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
         """Accept requests until `stop`.
@@ -159,7 +212,8 @@ class WebDoor:
         )
         await runner.setup()
         try:
-            await _Site(runner, self._settings, self._tls).start()
+            self._server = runner.server
+            await _Site(runner, self._settings, self._tls, lambda: self._metrics.connected(Door.WEB)).start()
             host, port = runner.addresses[0][:2]
             bracketed = f"[{host}]" if ":" in host else host
             scheme = "https" if self._tls is not None else "http"
@@ -168,6 +222,7 @@ class WebDoor:
             await stop.wait()
         finally:
             self._calls.url = None
+            self._server = None
             await runner.cleanup()
 
     def _application(self) -> web.Application:
@@ -202,6 +257,13 @@ class WebDoor:
                 tmux_sessions=TmuxSessions(self._environments),
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,
+                others=[
+                    *AccountOperations(self._accounts, self._administration, base).operations(),
+                    *EnvironmentOperations(
+                        self._accounts, self._environments, self._administration
+                    ).operations(),
+                    *BanOperations(self._bans, self._penalties).operations(),
+                ],
             ).routes(),
         ]
         # A proxy may take the path of the site off or leave it.
@@ -215,6 +277,8 @@ class WebDoor:
         open_paths = {"/healthz", "/readyz", *(prefix + path for prefix in bases for path in assets.paths)}
         application = web.Application(
             middlewares=[
+                count_responses(self._metrics),
+                self._ban_guard.middleware,
                 tell_failures(refusal),
                 require_confidence(self._clients, open_paths=frozenset(open_paths)),
                 read_bodies(self._settings.body_timeout_s),

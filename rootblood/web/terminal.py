@@ -82,6 +82,7 @@ OVER = Ending(WSCloseCode.OK, "the session has ended")
 BROKEN_OFF = Ending(WSCloseCode.SERVICE_RESTART, "the way into your environment broke off")
 STOPPING = Ending(WSCloseCode.GOING_AWAY, "the server is being stopped")
 NOT_THE_PROTOCOL = Ending(WSCloseCode.POLICY_VIOLATION, "that was no message of a terminal")
+NOT_FROM_THERE = Ending(WSCloseCode.POLICY_VIOLATION, "this network may not come in; ask your administrator")
 LOGGED_OUT = Ending(4401, "you are logged out")
 FAILED_CODE = 4503
 """There is no terminal, and the reason says why: a message of `RootBloodError`."""
@@ -151,6 +152,23 @@ class TerminalSockets:
         for connection in self._open.get(userhash, ()):
             connection.in_doubt.set()
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return sum(len(connections) for connections in self._open.values())
+
+    def end_banned(self, is_banned: Callable[[web.Request], bool]) -> list[web.Request]:
+        """Close every terminal whose request is banned by now; returns these requests."""
+        found = [
+            connection
+            for connections in self._open.values()
+            for connection in connections
+            if is_banned(connection.request)
+        ]
+        for connection in found:
+            connection.end(NOT_FROM_THERE)
+        return [connection.request for connection in found]
+
     async def stop(self, _application: web.Application) -> None:
         """Close every terminal; for `Application.on_shutdown`."""
         for connections in self._open.values():
@@ -190,7 +208,7 @@ class _Socket:
     """One browser's WebSocket."""
 
     def __init__(self, request: web.Request) -> None:
-        self._request = request
+        self.request = request
         self.response = web.WebSocketResponse(
             protocols=[SUBPROTOCOL],
             max_msg_size=_MAX_MESSAGE_BYTES,
@@ -215,13 +233,13 @@ class _Socket:
         Raises:
             web.HTTPBadRequest: it is none, or not of this protocol.
         """
-        ready = self.response.can_prepare(self._request)
+        ready = self.response.can_prepare(self.request)
         if not ready.ok or ready.protocol != SUBPROTOCOL:
             raise web.HTTPBadRequest(text="this is for the terminal's page")
-        if self._request.transport is not None:
-            connected = self._request.transport.get_extra_info("socket")
+        if self.request.transport is not None:
+            connected = self.request.transport.get_extra_info("socket")
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        await self.response.prepare(self._request)
+        await self.response.prepare(self.request)
 
     def end(self, ending: Ending) -> None:
         """Close it, from outside; nothing goes either way from now on."""
@@ -257,8 +275,8 @@ class _Socket:
         ending = self._ending or OVER
         reason = ending.reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
         await self.response.close(code=ending.code, message=reason, drain=False)
-        if self.response.close_code == WSCloseCode.ABNORMAL_CLOSURE and self._request.transport is not None:
-            self._request.transport.abort()
+        if self.response.close_code == WSCloseCode.ABNORMAL_CLOSURE and self.request.transport is not None:
+            self.request.transport.abort()
 
     def _end(self, ending: Ending) -> None:
         self._ending = self._ending or ending

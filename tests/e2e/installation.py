@@ -22,7 +22,7 @@ from typing import Any
 import docker
 
 CLIENT_TIMEOUT_S = 60
-_READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)")
+_READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)( metrics=(?P<metrics>\S+))?")
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10, what: str = "the condition") -> None:
@@ -60,6 +60,8 @@ class Server:
     port: int
     web_url: str
     log_file: Path
+    metrics_url: str | None = None
+    """None where it has no metrics."""
 
     @property
     def log(self) -> str:
@@ -144,7 +146,7 @@ class Installation:
             process.kill()
             process.wait()
             raise AssertionError(f"no ready line but {line!r}; log: {log_file.read_text()}")
-        return Server(process, int(ready["port"]), ready["web"], log_file)
+        return Server(process, int(ready["port"]), ready["web"], log_file, ready["metrics"])
 
     @contextmanager
     def serving(self, **extra_env: str) -> Iterator[Server]:

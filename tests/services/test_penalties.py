@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from rootblood.domain.networks import network_of
 from rootblood.errors import LimitReachedError, PenalizedError
 from rootblood.services.penalties import Penalties, source_of
 from rootblood.settings import PenaltySettings
@@ -166,3 +167,20 @@ async def test_only_so_many_wait(penalties: Penalties) -> None:
 
     async with penalties.turn(ATTACKER):
         pass
+
+
+def test_those_that_wait_are_told_and_forgiven(penalties: Penalties, clock: Clock) -> None:
+    fail(penalties, 4)
+    fail(penalties, 5, "2001:db8::7")
+    fail(penalties, 1, "198.51.100.1")
+
+    assert [("2001:db8::/64", 5, 10.0), ("203.0.113.7/32", 4, 5.0)] == [
+        (str(found.source), found.failures, found.remaining_s) for found in penalties.waiting()
+    ]
+    assert penalties.forgive(network_of("203.0.113.0/24"))
+    assert penalties.forgive(network_of("2001:db8::9"))  # the same customer of the provider
+    assert not penalties.forgive(network_of("203.0.113.7"))
+    assert [] == penalties.waiting()
+    assert 0 == remaining_s(penalties)
+    clock.now += 1
+    assert 0 == remaining_s(penalties, "2001:db8::7")

@@ -7,7 +7,9 @@ import asyncssh
 import pytest
 
 from rootblood.services.accounts import Accounts
+from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.metrics import UNMEASURED
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.settings import SSHSettings
@@ -37,6 +39,8 @@ async def test_an_unexpected_error_ends_the_connection_and_nothing_else() -> Non
         environments=cast("Environments", None),
         visits=cast("Visits", None),
         penalties=cast("Penalties", None),
+        bans=cast("Bans", None),
+        metrics=UNMEASURED,
         texts=Texts(),
         settings=SSHSettings(),
     )

@@ -16,16 +16,22 @@ from multidict import CIMultiDictProxy
 from rootblood.domain.accounts import Account
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.administration import Administration
+from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
+from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
@@ -131,6 +137,12 @@ class House:
     tokens: Tokens
     visits: Visits
     login_store: SqlLoginStore
+    bans: Bans
+    administration: Administration
+    penalties: Penalties = field(default_factory=lambda: Penalties(PenaltySettings()))
+    """Of every door that is opened with no others."""
+
+    metrics: Metrics = UNMEASURED
 
     def door(self, settings: WebSettings, penalties: PenaltySettings | None = None) -> WebDoor:
         """A door that does not serve yet."""
@@ -140,12 +152,15 @@ class House:
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
-            penalties=Penalties(penalties or PenaltySettings()),
+            penalties=Penalties(penalties) if penalties is not None else self.penalties,
+            bans=self.bans,
+            administration=self.administration,
             visits=self.visits,
             visitors=lambda _name: [],
             motd=None,
             tls=read_tls(settings),
             settings=settings,
+            metrics=self.metrics,
         )
 
     @asynccontextmanager
@@ -156,6 +171,7 @@ class House:
         settings = (settings or WebSettings()).model_copy(update={"port": free_port()})
         door = await asyncio.to_thread(self.door, settings, penalties)
         self.endings.subscribe(door.ask_again)
+        self.bans.subscribe(door.close_banned)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -193,19 +209,25 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         keys=await asyncio.to_thread(read_link_keys, tmp_path / "keys"),
         settings=LinkSettings(),
     )
+    accounts = Accounts(store, passwords, endings)
+    spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
+    exports = Exports(environments, spool, settings.exports)
     yield House(
         settings=settings,
         database=database,
         engine=engine,
         endings=endings,
-        accounts=Accounts(store, passwords, endings),
+        accounts=accounts,
         environments=environments,
         logins=Logins(login_store, settings.web, endings),
         links=Links(SqlLinkStore(database)),
         tokens=Tokens(SqlTokenStore(database)),
         visits=visits,
         login_store=login_store,
+        bans=Bans(SqlBanStore(database)),
+        administration=Administration(accounts, environments, exports),
     )
+    await exports.close()
     await environments.close()
     await visits.close()
     await engine.close()

@@ -10,7 +10,7 @@ import pytest
 
 from rootblood import __version__
 from rootblood.domain.accounts import Account
-from rootblood.domain.tokens import Scope
+from rootblood.domain.tokens import Scope, scopes_of
 from rootblood.services.tokens import Tokens
 from rootblood.settings import WebSettings
 from rootblood.stores.sql.tokens import SqlTokenStore
@@ -45,7 +45,7 @@ async def program(
     browser: Browser, house: House, account: Account, *scopes: Scope, lifetime: timedelta = timedelta(hours=1)
 ) -> Program:
     secret, _ = await house.tokens.create(
-        account, name="test", scopes=frozenset(scopes or Scope), lifetime=lifetime
+        account, name="test", scopes=frozenset(scopes) or scopes_of(account), lifetime=lifetime
     )
     return Program(browser, secret)
 
@@ -223,13 +223,30 @@ CALLS = [
 ]
 
 
+ADMIN_CALLS = [
+    ("GET", "/admin/accounts", Scope.ADMIN_READ),
+    ("POST", "/admin/accounts", Scope.ADMIN_WRITE),
+    ("GET", "/admin/accounts/{name}", Scope.ADMIN_READ),
+    ("POST", "/admin/accounts/{name}/lock", Scope.ADMIN_WRITE),
+    ("POST", "/admin/accounts/{name}/unlock", Scope.ADMIN_WRITE),
+    ("PUT", "/admin/accounts/{name}/password", Scope.ADMIN_WRITE),
+    ("DELETE", "/admin/accounts/{name}", Scope.ADMIN_WRITE),
+    ("GET", "/admin/environments", Scope.ADMIN_READ),
+    ("POST", "/admin/environments/{name}/stop", Scope.ADMIN_WRITE),
+    ("DELETE", "/admin/environments/{name}", Scope.ADMIN_WRITE),
+    ("GET", "/admin/bans", Scope.ADMIN_READ),
+    ("POST", "/admin/bans", Scope.ADMIN_WRITE),
+    ("DELETE", "/admin/bans", Scope.ADMIN_WRITE),
+]
+
+
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call[0]} {call[1]}")
 async def test_a_token_does_what_its_scopes_say_and_no_more(
     browser: Browser, house: House, alice: Account, call: tuple[str, str, Scope]
 ) -> None:
     method, template, scope = call
     path = template.replace("{", "").replace("}", "")
-    without = await program(browser, house, alice, *(frozenset(Scope) - {scope}))
+    without = await program(browser, house, alice, *(scopes_of(alice) - {scope}))
     with_it = await program(browser, house, alice, scope)
 
     refused = await without.call(method, path)
@@ -279,7 +296,7 @@ async def test_a_token_ends(browser: Browser, house: House, alice: Account) -> N
     yesterday = datetime.now(UTC) - timedelta(days=1)
     past = Tokens(SqlTokenStore(house.database), now=lambda: yesterday)
     secret, _ = await past.create(
-        alice, name="old", scopes=frozenset(Scope), lifetime=timedelta(hours=23, minutes=59)
+        alice, name="old", scopes=scopes_of(alice), lifetime=timedelta(hours=23, minutes=59)
     )
 
     assert 401 == (await Program(browser, secret).call("GET", "/environment")).status
@@ -431,7 +448,7 @@ def references(part: object) -> Iterator[str]:
 def test_the_document_is_openapi_3_1(document: dict[str, Any]) -> None:
     assert ("3.1.0", __version__) == (document["openapi"], document["info"]["version"])
     names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
-    assert len(CALLS) == len(names) == len(set(names))
+    assert len(CALLS) + len(ADMIN_CALLS) == len(names) == len(set(names))
 
 
 def test_all_that_it_refers_to_is_in_it(document: dict[str, Any]) -> None:
@@ -442,7 +459,7 @@ def test_all_that_it_refers_to_is_in_it(document: dict[str, Any]) -> None:
 
 
 def test_it_says_which_scope_is_needed(document: dict[str, Any]) -> None:
-    assert {(method, path): [scope.value] for method, path, scope in CALLS} == {
+    assert {(method, path): [scope.value] for method, path, scope in CALLS + ADMIN_CALLS} == {
         (method.upper(), path): operation["security"][0]["token"]
         for path, operations in document["paths"].items()
         for method, operation in operations.items()

@@ -167,9 +167,13 @@ class SqlAccountStore:
             return bool(await session.scalar(query))
 
     @uninterrupted
-    async def list(self, *, include_deleted: bool = False) -> list[Account]:
-        """All accounts, by name."""
-        query = select(AccountRow).order_by(AccountRow.name)
+    async def list(
+        self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
+    ) -> list[Account]:
+        """Accounts by name: all, or at most `limit` of those whose name comes after `after`."""
+        query = select(AccountRow).order_by(AccountRow.name).limit(limit)
+        if after is not None:
+            query = query.where(AccountRow.name > after)
         if not include_deleted:
             query = query.where(AccountRow.state != AccountState.DELETED.value)
         async with self._database.read() as session:

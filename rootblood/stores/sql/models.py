@@ -153,3 +153,17 @@ class LinkRow(Base):
     account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
     tmux_session: Mapped[str | None] = mapped_column(String(9))
     expires_at: Mapped[datetime]
+
+
+class BanRow(Base):
+    """A network from which nobody may come in, or no longer might."""
+
+    __tablename__ = "bans"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    network: Mapped[str] = mapped_column(String(43), unique=True)
+    """In CIDR notation, as Python writes it; 43 characters are IPv6's longest."""
+
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]

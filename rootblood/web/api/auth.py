@@ -10,14 +10,13 @@ from aiohttp.hdrs import METH_GET, METH_HEAD
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.logins import LoginSession
-from rootblood.domain.tokens import ApiToken, Scope
+from rootblood.domain.tokens import ADMIN_SCOPES, ApiToken, Scope, scopes_of
 from rootblood.services.tokens import Tokens
 from rootblood.web.auth import Doorkeeper
 from rootblood.web.forms import require_origin
 
 CSRF_HEADER = "X-CSRF-Token"
 
-_ALL = frozenset(Scope)
 _BEARER = "bearer"
 
 
@@ -53,13 +52,16 @@ class ApiAuthentication:
 
         Raises:
             web.HTTPUnauthorized: nobody that is known.
-            web.HTTPForbidden: not for this token; or a change that no page of this site has asked for.
+            web.HTTPForbidden: not for this account, or not for this token; or a change that no page of this
+                site has asked for.
             StoreUnavailableError: nobody can tell.
         """
         if "Authorization" in request.headers:
             caller = await self._program(request)
         else:
             caller = await self._browser(request)
+        if scope in ADMIN_SCOPES and not caller.account.admin:  # by now: it may have been one
+            raise web.HTTPForbidden(text="this is for administrators")
         if scope not in caller.scopes:
             raise web.HTTPForbidden(
                 text=f"this token has no scope {scope.value}",
@@ -83,7 +85,11 @@ class ApiAuthentication:
                 text="that is not the name of an account with this password",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return Caller(account, _ALL)
+        return Caller(account, scopes_of(account))
+
+    def address(self, request: web.Request) -> str:
+        """From where the caller calls."""
+        return self._doorkeeper.clients.of(request).address
 
     def origin(self, request: web.Request) -> str:
         """What the caller calls this site."""
@@ -112,4 +118,4 @@ class ApiAuthentication:
             given = request.headers.get(CSRF_HEADER, "").encode("utf-8", "replace")
             if not hmac.compare_digest(given, visitor.form_token.encode()):
                 raise web.HTTPForbidden(text=f"a page sends its form's token as {CSRF_HEADER}")
-        return Caller(visitor.account, _ALL, login=visitor.login)
+        return Caller(visitor.account, scopes_of(visitor.account), login=visitor.login)

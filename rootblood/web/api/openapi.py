@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from rootblood import __version__
+from rootblood.domain.tokens import ADMIN_SCOPES
 from rootblood.web.api import PREFIX
 from rootblood.web.api.problems import Problem
 from rootblood.web.api.table import Operation
@@ -49,7 +50,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "description": f"A token needs the scope `{operation.scope.value}`.",
+        "description": f"A token needs the scope `{operation.scope.value}`{_for_whom(operation)}.",
         "security": [
             {"token": [operation.scope.value]},
             {"login": []},
@@ -66,17 +67,28 @@ def _described(operation: Operation) -> dict[str, Any]:
             },
         },
     }
-    parts = _PATH_PART.findall(operation.path)
-    if parts:
-        described["parameters"] = [
-            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}} for part in parts
+    parameters = [
+        {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in _PATH_PART.findall(operation.path)
+    ]
+    if operation.asks is not None:
+        asked = operation.asks.model_json_schema()
+        parameters += [
+            {"name": name, "in": "query", "required": name in asked.get("required", []), "schema": schema}
+            for name, schema in asked["properties"].items()
         ]
+    if parameters:
+        described["parameters"] = parameters
     if operation.takes is not None:
         described["requestBody"] = {
             "required": not operation.takes_password,
             "content": _content("application/json", operation.takes),
         }
     return described
+
+
+def _for_whom(operation: Operation) -> str:
+    return ", which only administrators' have" if operation.scope in ADMIN_SCOPES else ""
 
 
 def _content(media_type: str, model: type[BaseModel]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """All that the API does, and the one table of it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -26,7 +27,7 @@ from rootblood.web.pages.links import PATH as LINK_PATH
 
 
 class Api:
-    """The API of one account at a time: the caller's own.
+    """The API of one account at a time, the caller's own, and whatever operations stand beside it.
 
     Args:
         accounts: keep the keys.
@@ -37,6 +38,7 @@ class Api:
         tmux_sessions: in which shells go on.
         authentication: tells the caller.
         base: path of the site, without a slash at its end.
+        others: what else the API does.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Api:
         tmux_sessions: TmuxSessions,
         authentication: ApiAuthentication,
         base: str,
+        others: Sequence[Operation] = (),
     ) -> None:
         self._accounts = accounts
         self._environments = environments
@@ -59,10 +62,11 @@ class Api:
         self._tmux_sessions = tmux_sessions
         self._authentication = authentication
         self._base = base
+        self._others = others
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
-        operations = self._operations()
+        operations = [*self._operations(), *self._others]
         return [
             web.get(f"{PREFIX}/openapi.json", _showing(document_of(operations, self._base))),
             *(
@@ -228,9 +232,9 @@ class Api:
 
     async def _make_token(self, call: Call) -> BaseModel:
         new: models.NewToken = call.body
-        if not new.scopes <= call.caller.scopes:
-            raise web.HTTPForbidden(text="a token makes tokens of no other scopes than its own")
         by = call.caller.token
+        if by is not None and not new.scopes <= by.scopes:
+            raise web.HTTPForbidden(text="a token makes tokens of no other scopes than its own")
         secret, token = await self._tokens.create(
             call.caller.account,
             name=new.name,

@@ -1,7 +1,7 @@
 """Operations: what one is, and how requests become calls of it.
 
-An operation says its method, path, scope, body and answer once. The router is made of that, and so is the
-OpenAPI document, so that neither can say what the other does not.
+An operation says its method, path, scope, query, body and answer once. The router is made of that, and so is
+the OpenAPI document, so that neither can say what the other does not.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,6 +34,12 @@ class Call:
     origin: str
     """What the caller calls this site."""
 
+    address: str
+    """From where the call comes."""
+
+    query: Any = None
+    """What the operation asks for beside the path, made of the query; None where it asks for nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -52,6 +58,9 @@ class Operation:
     takes: type[BaseModel] | None = None
     gives: type[BaseModel] | None = None
     """None means that the answer has no body."""
+
+    asks: type[BaseModel] | None = None
+    """Its query, of plain values; None means that it has none."""
 
     status: HTTPStatus = HTTPStatus.OK
     """Of the answer when all went well."""
@@ -78,7 +87,18 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
             body = await _body_of(request, operation)
             if isinstance(body, web.Response):
                 return body
-        answer = await operation.act(Call(caller, request.match_info, body, authentication.origin(request)))
+        query = _query_of(request, operation)
+        if isinstance(query, web.Response):
+            return query
+        call = Call(
+            caller=caller,
+            path=request.match_info,
+            body=body,
+            origin=authentication.origin(request),
+            address=authentication.address(request),
+            query=query,
+        )
+        answer = await operation.act(call)
         if answer is None:
             return web.Response(status=operation.status)
         response = web.Response(
@@ -89,6 +109,20 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
         return response
 
     return handle
+
+
+def _query_of(request: web.Request, operation: Operation) -> BaseModel | web.Response | None:
+    """What the operation asks for, made of the request's query; a response where it will not do."""
+    if operation.asks is None:
+        return None
+    if len(set(request.query)) < len(request.query):
+        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "a part of the query is given twice")
+    try:
+        return operation.asks.model_validate_strings(dict(request.query))
+    except ValidationError as error:
+        return problem(
+            request, HTTPStatus.UNPROCESSABLE_ENTITY, "the query is not as it should be", faults_of(error)
+        )
 
 
 async def _body_of(request: web.Request, operation: Operation) -> BaseModel | web.Response | None:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from rootblood.domain.tokens import Scope
+from rootblood.domain.tokens import Scope, scopes_of
 from rootblood.errors import NotFoundError
 from rootblood.services.tokens import Tokens
 from rootblood.web.auth import Visitor
@@ -44,7 +44,8 @@ class TokenPages:
 
     async def _make(self, _request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
         name = fields.get("name", "").strip()
-        scopes = {scope for scope in Scope if scope.value in fields.getall("scope", [])}
+        wanted = fields.getall("scope", [])
+        scopes = {scope for scope in scopes_of(visitor.account) if scope.value in wanted}
         days = next((days for days in _DAYS if str(days) == fields.get("days")), None)
         if not 0 < len(name) <= _MAX_NAME_CHARS or not scopes or days is None:
             return await self._page(
@@ -70,7 +71,7 @@ class TokenPages:
             status=status,
             form_token=visitor.form_token,
             tokens=await self._tokens.list(visitor.account),
-            scopes=list(Scope),
+            scopes=[scope for scope in Scope if scope in scopes_of(visitor.account)],
             days=_DAYS,
             message=message,
             secret=secret,
