@@ -183,6 +183,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
         ssh = SSHDoor(
             accounts=core.accounts,
             environments=core.environments,
+            exports=core.exports,
             visits=core.visits,
             penalties=penalties,
             host_key=host_key,

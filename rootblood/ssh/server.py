@@ -9,6 +9,7 @@ import structlog
 from rootblood.domain.accounts import Account
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.settings import SSHSettings
@@ -25,6 +26,7 @@ class SSHDoor:
     Args:
         accounts: who may come in.
         environments: where they go.
+        exports: what they take away.
         visits: what they are told when they come back.
         penalties: from where too many wrong passwords came.
         host_key: what clients know the door by.
@@ -37,6 +39,7 @@ class SSHDoor:
         *,
         accounts: Accounts,
         environments: Environments,
+        exports: Exports,
         visits: Visits,
         penalties: Penalties,
         host_key: asyncssh.SSHKey,
@@ -45,6 +48,7 @@ class SSHDoor:
     ) -> None:
         self._accounts = accounts
         self._environments = environments
+        self._exports = exports
         self._visits = visits
         self._penalties = penalties
         self._host_key = host_key
@@ -119,6 +123,7 @@ class SSHDoor:
             self,
             accounts=self._accounts,
             environments=self._environments,
+            exports=self._exports,
             visits=self._visits,
             penalties=self._penalties,
             texts=self._texts,
