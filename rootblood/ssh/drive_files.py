@@ -40,7 +40,11 @@ class OpenFile(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of it; returns once that is done."""
+        """Let go of it; returns once that is done.
+
+        Raises:
+            RootBloodError: it is done, and the client has reason to take what it has read for incomplete.
+        """
 
 
 class TextFile:
@@ -99,6 +103,7 @@ class LiveFile:
         self._ready = asyncio.Event()
         self._closing = asyncio.Event()
         self._failure: RootBloodError | None = None
+        self._complained = False
         self._whole = False
         self._kept = bytearray()
         self._kept_from = 0
@@ -131,6 +136,7 @@ class LiveFile:
         # Who begins elsewhere has the beginning of another tarball, and would go on with this one.
         fresh = self._given == 0 and offset > 0
         if fresh or offset < self._kept_from or (offset > self._made + AHEAD_BYTES and not self._whole):
+            self._complained = True
             raise ConflictError(f"{self._name} is made as it is read, from its beginning; {self._instead}")
         while self._made < offset + size and not self._whole:
             await self._make_more()
@@ -144,7 +150,19 @@ class LiveFile:
         return piece
 
     async def close(self) -> None:
-        """As `OpenFile.close`; what makes the tarball ends."""
+        """As `OpenFile.close`; what makes the tarball ends.
+
+        Raises:
+            ConflictError: nothing was read. sshfs takes a file without a size for an empty one, and so would
+                who reads it.
+        """
+        await self._end()
+        if self._given == 0 and not (self._whole or self._complained):
+            raise ConflictError(
+                f"nothing was read of {self._name}, which has no size; {self._instead} (sshfs: -o direct_io)"
+            )
+
+    async def _end(self) -> None:
         self._closing.set()
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -159,8 +177,9 @@ class LiveFile:
         try:
             data = await self._archive.read()
         except RootBloodError as error:
-            await self.close()  # the reason of a stream that took too long is known at its end
+            await self._end()  # the reason of a stream that took too long is known at its end
             self._failure = self._failure or error
+            self._complained = True
             raise self._failure from error
         self._kept += data
         if not data:

@@ -11,13 +11,14 @@ import asyncio
 import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import asyncssh
 from asyncssh import constants as codes
 from asyncssh.packet import Byte, PacketDecodeError, SSHPacket, String, UInt32, UInt64
 
 from rootblood.domain.accounts import Account
-from rootblood.errors import NotFoundError, RootBloodError
+from rootblood.errors import ConflictError, NotFoundError, RootBloodError
 from rootblood.ssh.bytestream import ByteStream
 from rootblood.ssh.drive import Drive, Entry
 from rootblood.ssh.drive_files import OpenFile
@@ -102,7 +103,8 @@ class SFTPServer:
                 await self._send(reply, UInt32(number) + content)
         finally:
             for _, file in self._files.values():
-                await file.close()
+                with suppress(ConflictError):  # nobody is left to be told
+                    await file.close()
 
     async def _receive(self) -> SSHPacket | None:
         try:
