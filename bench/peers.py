@@ -60,25 +60,24 @@ def peers() -> Iterator[Peers]:
     with tempfile.TemporaryDirectory(prefix="rootblood-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        installation = make_installation(directory)
-        user = ["--no-create-home", "--home-dir", "/", "--shell", "/bin/bash", "--password", "*"]
-        subprocess.run(["useradd", *user, "--groups", "docker", USER], check=True)
-        try:
-            with installation.serving() as server:
-                alice = Client(directory, "alice", server.port, directory / "alice_key")
-                alice.output("truncate -s 1000000000 big")
-                container = installation.containers()[0]
-                home = alice.output("printf %s $HOME")
-                with (
-                    _sshd(directory, "bare", "") as bare,
-                    _sshd(
-                        directory, "exec", f"ForceCommand {_force_script(directory, container, home)}"
-                    ) as forced,
-                ):
-                    yield Peers(installation, server, alice, bare, forced, container)
-        finally:
-            subprocess.run(["userdel", USER], check=True)
-            installation.destroy()
+        with make_installation(directory) as installation:
+            user = ["--no-create-home", "--home-dir", "/", "--shell", "/bin/bash", "--password", "*"]
+            subprocess.run(["useradd", *user, "--groups", "docker", USER], check=True)
+            try:
+                with installation.serving() as server:
+                    alice = Client(directory, "alice", server.port, directory / "alice_key")
+                    alice.output("truncate -s 1000000000 big")
+                    container = installation.containers()[0]
+                    home = alice.output("printf %s $HOME")
+                    with (
+                        _sshd(directory, "bare", "") as bare,
+                        _sshd(
+                            directory, "exec", f"ForceCommand {_force_script(directory, container, home)}"
+                        ) as forced,
+                    ):
+                        yield Peers(installation, server, alice, bare, forced, container)
+            finally:
+                subprocess.run(["userdel", USER], check=True)
 
 
 def _force_script(directory: Path, container: str, home: str) -> Path:

@@ -202,6 +202,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         ssh = SSHDoor(
             accounts=core.accounts,
             environments=core.environments,
+            exports=core.exports,
             visits=core.visits,
             penalties=penalties,
             bans=core.bans,

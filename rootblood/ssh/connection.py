@@ -22,6 +22,7 @@ from rootblood.link.waiting import first_of
 from rootblood.services.accounts import Accounts
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.metrics import Door, LoginOutcome, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Arrival, News, Visits
@@ -29,6 +30,7 @@ from rootblood.settings import ForwardingSettings, SSHSettings
 from rootblood.ssh.acknowledgement import PromptAcknowledgement
 from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
+from rootblood.ssh.drive_session import DriveSession
 from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
 from rootblood.ssh.greeting import Texts
@@ -49,7 +51,15 @@ _BANNED = "this network may not come in; ask your administrator"
 _SHOWN_OUT = "this account may no longer log in; ask your administrator"
 
 _NOTHING = ForwardingSettings(local=False, remote=False, streamlocal=False, agent=False)
-"""What a rescue connection may forward: it is one to the front door, which forwards nothing to itself."""
+"""What a connection to the front door itself, rescue or export, may forward."""
+
+_Session = ClientSession | RescueSession | DriveSession
+
+_SESSIONS: dict[Selector, type[_Session]] = {
+    Selector.ENVIRONMENT: ClientSession,
+    Selector.EXPORT: DriveSession,
+    Selector.RESCUE: RescueSession,
+}
 
 
 class Connection(asyncssh.SSHServer):
@@ -65,6 +75,7 @@ class Connection(asyncssh.SSHServer):
         *,
         accounts: Accounts,
         environments: Environments,
+        exports: Exports,
         visits: Visits,
         penalties: Penalties,
         bans: Bans,
@@ -75,6 +86,7 @@ class Connection(asyncssh.SSHServer):
         self._door = door
         self._accounts = accounts
         self.environments = environments
+        self.exports = exports
         self.visits = visits
         self._penalties = penalties
         self._bans = bans
@@ -91,7 +103,7 @@ class Connection(asyncssh.SSHServer):
         self._forwarding: Forwarding
         self._banner_sent = False
         self._arrival: asyncio.Task[Arrival | None]
-        self._sessions: set[ClientSession | RescueSession] = set()
+        self._sessions: set[_Session] = set()
         self._target: Target | None = None
         self._account: Account | None = None
         self._looked_up_at = -math.inf
@@ -153,7 +165,7 @@ class Connection(asyncssh.SSHServer):
         """Run a session's work as a task of this connection."""
         return self._tasks.create_task(work)
 
-    def session_closed(self, session: ClientSession | RescueSession) -> None:
+    def session_closed(self, session: _Session) -> None:
         """Forget what `session_requested` made."""
         self._sessions.discard(session)
 
@@ -163,8 +175,8 @@ class Connection(asyncssh.SSHServer):
         return self._target.account_name if self._target is not None else ""
 
     @property
-    def _is_rescue(self) -> bool:
-        return self._target is not None and self._target.selector is Selector.RESCUE
+    def _selector(self) -> Selector:
+        return self._target.selector if self._target is not None else Selector.ENVIRONMENT
 
     @property
     def activities(self) -> Sequence[str]:
@@ -299,11 +311,12 @@ class Connection(asyncssh.SSHServer):
     def auth_completed(self) -> None:
         self._target = parse_username(self._connection.get_extra_info("username"))
         name = self.account_name
-        self._policy = _NOTHING if self._is_rescue else forwarding_settings(self.settings, name)
+        inside = self._selector is Selector.ENVIRONMENT
+        self._policy = forwarding_settings(self.settings, name) if inside else _NOTHING
         self._forwarding = Forwarding(self, self._policy)
         self._metrics.login(Door.SSH, LoginOutcome.ACCEPTED)
-        self.log.info("login", account=name, rescue=self._is_rescue, method=self._auth.method)
-        if not self._is_rescue:
+        self.log.info("login", account=name, place=self._selector.value, method=self._auth.method)
+        if inside:
             self.start(self._open_link_ahead())
         self._arrival = self.start(self._arrive())
         self.start(self._watch_account())
@@ -316,7 +329,7 @@ class Connection(asyncssh.SSHServer):
     # Channels.
 
     @override
-    def session_requested(self) -> tuple[SessionChannel, ClientSession | RescueSession]:
+    def session_requested(self) -> tuple[SessionChannel, _Session]:
         self._acknowledgement.stop()
         if len(self._sessions) >= self.settings.max_sessions:
             self.log.warning("session_refused", cause="too many sessions")
@@ -325,7 +338,7 @@ class Connection(asyncssh.SSHServer):
             )
         environment = ClientEnvironment(self.settings.max_env, self.settings.max_env_bytes)
         channel = SessionChannel(self._connection, environment, allow_agent=self._policy.agent)
-        session = (RescueSession if self._is_rescue else ClientSession)(self, environment)
+        session = _SESSIONS[self._selector](self, environment)
         self._sessions.add(session)
         return channel, session
 

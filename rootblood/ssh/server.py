@@ -10,6 +10,7 @@ from rootblood.domain.accounts import Account
 from rootblood.services.accounts import Accounts
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
@@ -27,6 +28,7 @@ class SSHDoor:
     Args:
         accounts: who may come in.
         environments: where they go.
+        exports: what they take away.
         visits: what they are told when they come back.
         penalties: from where too many wrong passwords came.
         bans: from where nobody may come.
@@ -41,6 +43,7 @@ class SSHDoor:
         *,
         accounts: Accounts,
         environments: Environments,
+        exports: Exports,
         visits: Visits,
         penalties: Penalties,
         bans: Bans,
@@ -51,6 +54,7 @@ class SSHDoor:
     ) -> None:
         self._accounts = accounts
         self._environments = environments
+        self._exports = exports
         self._visits = visits
         self._penalties = penalties
         self._bans = bans
@@ -142,6 +146,7 @@ class SSHDoor:
             self,
             accounts=self._accounts,
             environments=self._environments,
+            exports=self._exports,
             visits=self._visits,
             penalties=self._penalties,
             bans=self._bans,

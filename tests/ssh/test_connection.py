@@ -9,6 +9,7 @@ import pytest
 from rootblood.services.accounts import Accounts
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.metrics import UNMEASURED
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
@@ -37,6 +38,7 @@ async def test_an_unexpected_error_ends_the_connection_and_nothing_else() -> Non
         cast("SSHDoor", None),
         accounts=cast("Accounts", None),
         environments=cast("Environments", None),
+        exports=cast("Exports", None),
         visits=cast("Visits", None),
         penalties=cast("Penalties", None),
         bans=cast("Bans", None),

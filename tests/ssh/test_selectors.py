@@ -16,6 +16,10 @@ def test_a_name_with_rescue_is_the_console() -> None:
     assert Target("alice", Selector.RESCUE) == parse_username("alice+rescue")
 
 
+def test_a_name_with_export_is_the_drive() -> None:
+    assert Target("alice", Selector.EXPORT) == parse_username("alice+export")
+
+
 @pytest.mark.parametrize(
     "username",
     [
@@ -27,7 +31,8 @@ def test_a_name_with_rescue_is_the_console() -> None:
         "alice++rescue",
         "alice+rescue ",
         "alice+RESCUE",
-        "alice+export",
+        "alice+export+rescue",
+        "alice+exports",
         "alice+../x",
         "../../etc+rescue",
         "x;id+rescue",
@@ -44,9 +49,9 @@ def test_everything_else_is_nobody(username: str) -> None:
     assert parse_username(username) is None
 
 
-@given(st.text(alphabet=st.sampled_from("alice+rescue./\0\n A\uff0b")))
+@given(st.text(alphabet=st.sampled_from("alice+rescuexpot./\0\n A\uff0b")))
 def test_what_names_a_place_is_an_account_s_name_and_a_known_word(username: str) -> None:
     target = parse_username(username)
     if target is not None:
         assert is_account_name(target.account_name)
-        assert username == target.account_name + ("+rescue" if target.selector is Selector.RESCUE else "")
+        assert username == "+".join(filter(None, [target.account_name, target.selector.value]))
