@@ -24,6 +24,7 @@ from rootblood.errors import (
 )
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.audit import Audit
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
@@ -40,6 +41,7 @@ from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
@@ -71,6 +73,7 @@ class Core:
     tokens: Tokens
     exports: Exports
     imports: Imports
+    audit: Audit
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -96,9 +99,15 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         endings = Endings()
         passwords = Passwords(settings.passwords)
         store = SqlAccountStore(database, settings.accounts)
-        visits = Visits(SqlVisitStore(database))
+        audit = Audit(SqlAuditStore(database), settings.audit)
+        visits = Visits(SqlVisitStore(database), audit.record)
         environments = Environments(
-            engine=engine, store=store, visits=visits, keys=keys, settings=settings.link
+            engine=engine,
+            store=store,
+            visits=visits,
+            keys=keys,
+            settings=settings.link,
+            record=audit.record,
         )
         spool = Spool(
             settings.state_dir / "exports",
@@ -111,19 +120,21 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 settings=settings,
                 engine=engine,
                 endings=endings,
-                accounts=Accounts(store, passwords, endings),
+                accounts=Accounts(store, passwords, endings, audit.record),
                 environments=environments,
                 visits=visits,
-                logins=Logins(SqlLoginStore(database), settings.web, endings),
-                links=Links(SqlLinkStore(database)),
-                tokens=Tokens(SqlTokenStore(database)),
+                logins=Logins(SqlLoginStore(database), settings.web, endings, audit.record),
+                links=Links(SqlLinkStore(database), audit.record),
+                tokens=Tokens(SqlTokenStore(database), audit.record),
                 exports=exports,
                 imports=Imports(environments, settings.imports),
+                audit=audit,
             )
         finally:
             await exports.close()
             await environments.close()
             await visits.close()
+            await audit.close()
             await engine.close()
             passwords.close()
     finally:
@@ -197,6 +208,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
             tokens=core.tokens,
             penalties=penalties,
             visits=core.visits,
+            audit=core.audit,
             visitors=ssh.connections_of,
             motd=texts.motd,
             tls=tls,
@@ -210,6 +222,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
         try:
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
+                doors.create_task(core.audit.keep_small(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
                 port, url = await ssh_ready, await web_ready

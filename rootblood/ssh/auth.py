@@ -9,6 +9,7 @@ import asyncio
 
 import structlog
 
+from rootblood.domain.audit import Actor, Door
 from rootblood.errors import LimitReachedError, StoreUnavailableError
 from rootblood.services.accounts import Accounts
 from rootblood.services.penalties import Penalties
@@ -62,7 +63,9 @@ class Authentication:
         try:
             async with self._one_at_a_time:
                 self._penalties.check(self._peer)
-                account = await self._accounts.authenticate_password(name, password)
+                account = await self._accounts.authenticate_password(
+                    name, password, by=Actor(Door.SSH, self._peer)
+                )
         except (LimitReachedError, StoreUnavailableError) as error:
             self._log.warning("login_refused", cause=str(error))
             return False

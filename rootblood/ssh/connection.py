@@ -15,6 +15,7 @@ from asyncssh.constants import OPEN_RESOURCE_SHORTAGE
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.errors import NotFoundError, RootBloodError, StoreUnavailableError
 from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
@@ -142,6 +143,11 @@ class Connection(asyncssh.SSHServer):
         return self._target.account_name if self._target is not None else ""
 
     @property
+    def actor(self) -> Actor:
+        """Who asks for what is done over this connection."""
+        return Actor(Door.SSH, self.peer)
+
+    @property
     def _is_rescue(self) -> bool:
         return self._target is not None and self._target.selector is Selector.RESCUE
 
@@ -204,12 +210,13 @@ class Connection(asyncssh.SSHServer):
             account = await self.account()
         except RootBloodError:
             return None  # nobody to be told: every session fails, and says why
-        return await self.visits.arrive(account, self.peer)
+        method = f"{self._auth.method}, rescue" if self._is_rescue else self._auth.method
+        return await self.visits.arrive(account, by=self.actor, method=method)
 
     async def _open_link_ahead(self) -> None:
         """Open the link that the client's first channel will ask for in a moment; the pool keeps it."""
         try:
-            async with self.environments.link(await self.account()):
+            async with self.environments.link(await self.account(), by=self.actor):
                 pass
         except RootBloodError as error:
             # Whoever needs it tries again, and is told.

@@ -12,6 +12,7 @@ from typing_extensions import override
 from rootblood.domain.accounts import Account
 from rootblood.domain.visitors import Visitor
 from rootblood.services.accounts import Accounts
+from rootblood.services.audit import Audit
 from rootblood.services.environments import Environments
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
@@ -89,6 +90,7 @@ class WebDoor:
         tokens: what programs show in place of a login.
         penalties: from where too many wrong passwords came.
         visits: remember the last login.
+        audit: what was done to accounts.
         visitors: gives the connections of an account, by its name, at the other door.
         motd: what a new terminal shows, safe to show; None leaves that to the image.
         tls: of the door itself; None where it has none.
@@ -105,6 +107,7 @@ class WebDoor:
         tokens: Tokens,
         penalties: Penalties,
         visits: Visits,
+        audit: Audit,
         visitors: Callable[[str], Sequence[Visitor]],
         motd: str | None,
         tls: ssl.SSLContext | None,
@@ -123,6 +126,7 @@ class WebDoor:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._audit = audit
         self._sockets: TerminalSockets | None = None
         self._calls = Calls(
             accounts=accounts, environments=environments, links=links, logins=logins, visitors=visitors
@@ -200,6 +204,7 @@ class WebDoor:
                 links=self._links,
                 tokens=self._tokens,
                 tmux_sessions=TmuxSessions(self._environments),
+                audit=self._audit,
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,
             ).routes(),

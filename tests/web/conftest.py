@@ -16,6 +16,7 @@ from multidict import CIMultiDictProxy
 from rootblood.domain.accounts import Account
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.audit import Audit
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.links import Links
@@ -26,6 +27,7 @@ from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
@@ -130,6 +132,7 @@ class House:
     links: Links
     tokens: Tokens
     visits: Visits
+    audit: Audit
     login_store: SqlLoginStore
 
     def door(self, settings: WebSettings, penalties: PenaltySettings | None = None) -> WebDoor:
@@ -142,6 +145,7 @@ class House:
             tokens=self.tokens,
             penalties=Penalties(penalties or PenaltySettings()),
             visits=self.visits,
+            audit=self.audit,
             visitors=lambda _name: [],
             motd=None,
             tls=read_tls(settings),
@@ -183,7 +187,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     engine = FakeEngine(FakeHost(tmp_path / "host"))
     passwords = Passwords(settings.passwords)
     store = SqlAccountStore(database, settings.accounts)
-    visits = Visits(SqlVisitStore(database))
+    audit = Audit(SqlAuditStore(database), settings.audit)
+    visits = Visits(SqlVisitStore(database), audit.record)
     login_store = SqlLoginStore(database)
     endings = Endings()
     environments = Environments(
@@ -192,22 +197,25 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         visits=visits,
         keys=await asyncio.to_thread(read_link_keys, tmp_path / "keys"),
         settings=LinkSettings(),
+        record=audit.record,
     )
     yield House(
         settings=settings,
         database=database,
         engine=engine,
         endings=endings,
-        accounts=Accounts(store, passwords, endings),
+        accounts=Accounts(store, passwords, endings, audit.record),
         environments=environments,
-        logins=Logins(login_store, settings.web, endings),
-        links=Links(SqlLinkStore(database)),
-        tokens=Tokens(SqlTokenStore(database)),
+        logins=Logins(login_store, settings.web, endings, audit.record),
+        links=Links(SqlLinkStore(database), audit.record),
+        tokens=Tokens(SqlTokenStore(database), audit.record),
         visits=visits,
+        audit=audit,
         login_store=login_store,
     )
     await environments.close()
     await visits.close()
+    await audit.close()
     await engine.close()
     passwords.close()
     await database.close()

@@ -220,6 +220,7 @@ CALLS = [
     ("GET", "/tokens", Scope.TOKENS_READ),
     ("POST", "/tokens", Scope.TOKENS_WRITE),
     ("DELETE", "/tokens/{id}", Scope.TOKENS_WRITE),
+    ("GET", "/activity", Scope.ACTIVITY_READ),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from rootblood.domain import environments, keys, logins, tmux, tokens
+from rootblood.domain import audit, environments, keys, logins, tmux, tokens
 from rootblood.domain.tokens import Scope
 
 
@@ -233,3 +233,57 @@ class MadeToken(_Answer):
 
     secret: str
     token: Token
+
+
+class Event(_Answer):
+    """Something that was done to the account."""
+
+    id: int
+    at: datetime
+    action: audit.Action
+    door: audit.Door
+    """Through which it was asked for."""
+
+    address: str | None
+    """Of the client; null where there is none, or it is not known."""
+
+    actor: str | None
+    """The administrator who did it; null where the account itself did, or the operator of the server."""
+
+    detail: str
+    count: int
+    """How often: failed logins of one minute are one event."""
+
+    @classmethod
+    def of(cls, event: audit.Event) -> "Event":
+        """An event of the account."""
+        return cls(
+            id=event.id,
+            at=event.at,
+            action=event.action,
+            door=event.door,
+            address=event.peer,
+            actor=event.actor,
+            detail=event.detail,
+            count=event.count,
+        )
+
+
+class Activity(_Answer):
+    """What was done to the account, the newest first."""
+
+    events: list[Event]
+    next_cursor: int | None
+    """Gives the events before these; null where there are none."""
+
+
+_MAX_CURSOR = 2**53 - 1  # what every reader of JSON takes for what it is
+
+
+class ActivityQuery(_Request):
+    """Which part of the activity."""
+
+    cursor: Annotated[int, Field(ge=1, le=_MAX_CURSOR)] = _MAX_CURSOR
+    """`next_cursor` of the answer before; the newest are given without."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50

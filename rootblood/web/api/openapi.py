@@ -66,11 +66,17 @@ def _described(operation: Operation) -> dict[str, Any]:
             },
         },
     }
-    parts = _PATH_PART.findall(operation.path)
-    if parts:
-        described["parameters"] = [
-            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}} for part in parts
+    parameters = [
+        {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in _PATH_PART.findall(operation.path)
+    ]
+    if operation.asks is not None:
+        parameters += [
+            {"name": name, "in": "query", "required": False, "schema": schema}
+            for name, schema in operation.asks.model_json_schema()["properties"].items()
         ]
+    if parameters:
+        described["parameters"] = parameters
     if operation.takes is not None:
         described["requestBody"] = {
             "required": not operation.takes_password,

@@ -9,12 +9,12 @@ _TYPE = "application/problem+json"
 
 
 class Fault(BaseModel):
-    """One thing that is wrong with a request's body."""
+    """One thing that is wrong with a request's body or query."""
 
     model_config = ConfigDict(frozen=True)
 
     pointer: str
-    """Where, as a JSON pointer (RFC 6901)."""
+    """Where, as a JSON pointer (RFC 6901); the query is an object for this."""
 
     detail: str
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
+from rootblood.domain.audit import Actor
 from rootblood.domain.tokens import Scope
 from rootblood.web.api.auth import ApiAuthentication, Caller
 from rootblood.web.api.problems import faults_of, problem
@@ -34,6 +35,12 @@ class Call:
     origin: str
     """What the caller calls this site."""
 
+    actor: Actor
+    """The caller, for the trail of the account that the call is about."""
+
+    query: Any = None
+    """What the operation asks for beside the path, made of the query; None where it asks for nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -52,6 +59,9 @@ class Operation:
     takes: type[BaseModel] | None = None
     gives: type[BaseModel] | None = None
     """None means that the answer has no body."""
+
+    asks: type[BaseModel] | None = None
+    """Its query, every part of which has a default; None means that it has none."""
 
     status: HTTPStatus = HTTPStatus.OK
     """Of the answer when all went well."""
@@ -78,7 +88,18 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
             body = await _body_of(request, operation)
             if isinstance(body, web.Response):
                 return body
-        answer = await operation.act(Call(caller, request.match_info, body, authentication.origin(request)))
+        query = _query_of(request, operation)
+        if isinstance(query, web.Response):
+            return query
+        call = Call(
+            caller=caller,
+            path=request.match_info,
+            body=body,
+            origin=authentication.origin(request),
+            actor=authentication.actor(request, caller),
+            query=query,
+        )
+        answer = await operation.act(call)
         if answer is None:
             return web.Response(status=operation.status)
         response = web.Response(
@@ -89,6 +110,20 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
         return response
 
     return handle
+
+
+def _query_of(request: web.Request, operation: Operation) -> BaseModel | web.Response | None:
+    """What the operation asks for, made of the request's query; a response where it will not do."""
+    if operation.asks is None:
+        return None
+    if len(set(request.query)) < len(request.query):
+        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "a part of the query is given twice")
+    try:
+        return operation.asks.model_validate_strings(dict(request.query))
+    except ValidationError as error:
+        return problem(
+            request, HTTPStatus.UNPROCESSABLE_ENTITY, "the query is not as it should be", faults_of(error)
+        )
 
 
 async def _body_of(request: web.Request, operation: Operation) -> BaseModel | web.Response | None:
