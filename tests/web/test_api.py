@@ -439,7 +439,10 @@ def test_all_that_it_refers_to_is_in_it(document: dict[str, Any]) -> None:
     found = set(references(document))
 
     assert "#/components/schemas/Problem" in found
-    assert {f"#/components/schemas/{name}" for name in document["components"]["schemas"]} >= found
+    components = document["components"]
+    assert found <= {
+        f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in components[kind]
+    }
 
 
 def test_it_says_which_scope_is_needed(document: dict[str, Any]) -> None:

@@ -122,6 +122,7 @@ class Api:
             Operation(
                 "POST", "/keys", "addKey", "Let a public key log in", Scope.KEYS_WRITE, self._add_key,
                 takes=models.NewKey, gives=models.Key, status=HTTPStatus.CREATED,
+                fails=[HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT],
             ),
             Operation(
                 "DELETE", "/keys/{fingerprint}", "deleteKey", "Let a key log in no more",

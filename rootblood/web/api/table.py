@@ -4,7 +4,7 @@ An operation says its method, path, scope, body and answer once. The router is m
 OpenAPI document, so that neither can say what the other does not.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -62,6 +62,9 @@ class Operation:
 
     asks: type[BaseModel] | None = None
     """Its query, every part of which has a default; None means that it has none."""
+
+    fails: Sequence[HTTPStatus] = ()
+    """How it may fail beside what any operation of its kind does: see `openapi`."""
 
     status: HTTPStatus = HTTPStatus.OK
     """Of the answer when all went well."""
@@ -136,7 +139,8 @@ async def _body_of(request: web.Request, operation: Operation) -> BaseModel | we
     elif request.content_type != _JSON:
         raise web.HTTPUnsupportedMediaType(text=f"the body is {_JSON}")
     try:
-        return operation.takes.model_validate_json(data)
+        # Strict: what the document says is a number is no text that looks like one.
+        return operation.takes.model_validate_json(data, strict=True)
     except ValidationError as error:
         return problem(
             request, HTTPStatus.UNPROCESSABLE_ENTITY, "the body is not as it should be", faults_of(error)
