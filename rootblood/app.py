@@ -25,6 +25,7 @@ from rootblood.errors import (
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
+from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
@@ -43,6 +44,7 @@ from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
@@ -80,6 +82,7 @@ class Core:
     imports: Imports
     administration: Administration
     bans: Bans
+    audit: Audit
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -109,11 +112,18 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         endings = Endings()
         passwords = Passwords(settings.passwords)
         store = SqlAccountStore(database, settings.accounts)
-        visits = Visits(SqlVisitStore(database))
+        audit = Audit(SqlAuditStore(database), settings.audit)
+        visits = Visits(SqlVisitStore(database), audit.record)
         environments = Environments(
-            engine=engine, store=store, visits=visits, keys=keys, settings=settings.link, metrics=metrics
+            engine=engine,
+            store=store,
+            visits=visits,
+            keys=keys,
+            settings=settings.link,
+            metrics=metrics,
+            record=audit.record,
         )
-        accounts = Accounts(store, passwords, endings)
+        accounts = Accounts(store, passwords, endings, audit.record)
         spool = Spool(
             settings.state_dir / "exports",
             max_bytes=settings.exports.spool_max_bytes,
@@ -128,18 +138,20 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 accounts=accounts,
                 environments=environments,
                 visits=visits,
-                logins=Logins(SqlLoginStore(database), settings.web, endings),
-                links=Links(SqlLinkStore(database)),
-                tokens=Tokens(SqlTokenStore(database)),
+                logins=Logins(SqlLoginStore(database), settings.web, endings, audit.record),
+                links=Links(SqlLinkStore(database), audit.record),
+                tokens=Tokens(SqlTokenStore(database), audit.record),
                 exports=exports,
                 imports=Imports(environments, settings.imports),
                 administration=Administration(accounts, environments, exports),
                 bans=Bans(SqlBanStore(database)),
+                audit=audit,
             )
         finally:
             await exports.close()
             await environments.close()
             await visits.close()
+            await audit.close()
             await engine.close()
             passwords.close()
     finally:
@@ -221,6 +233,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             bans=core.bans,
             administration=core.administration,
             visits=core.visits,
+            audit=core.audit,
             visitors=ssh.connections_of,
             motd=texts.motd,
             tls=tls,
@@ -247,6 +260,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         try:
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
+                doors.create_task(core.audit.keep_small(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
                 doors.create_task(core.bans.watch(stop))

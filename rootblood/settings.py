@@ -399,6 +399,19 @@ class MetricsSettings(_Group):
         return self
 
 
+class AuditSettings(_Group):
+    """The trail of what was done to each account."""
+
+    retention_days: Annotated[int, Field(ge=1, le=36500)] = 180
+    """What is older is deleted: half a year."""
+
+    max_rows_of_account: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Of each account, the oldest go first; about 200 bytes each."""
+
+    prune_interval_s: Seconds = 3600.0
+    """How often what is too old is looked for."""
+
+
 class LogSettings(_Group):
     """What is written to stderr."""
 
@@ -433,6 +446,7 @@ class Settings(BaseSettings):
     exports: ExportSettings = ExportSettings()
     imports: ImportSettings = ImportSettings()
     metrics: MetricsSettings = MetricsSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
 

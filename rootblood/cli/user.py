@@ -1,6 +1,7 @@
 """`rootblood user`: accounts."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from rootblood.app import open_core
 from rootblood.cli.input import STDIN, ask_new_password, read_keys, read_password, require_terminal
 from rootblood.cli.output import note, print_json, print_table, reachable_host, say
 from rootblood.domain.accounts import Account, validated_name
+from rootblood.domain.audit import Event
 from rootblood.domain.keys import PublicKey
 from rootblood.errors import InvalidInputError
 from rootblood.settings import Settings
@@ -102,6 +104,49 @@ def _as_json(account: Account) -> dict[str, object]:
         "published": account.published,
         "created_at": account.created_at,
     }
+
+
+@app.command()
+def activity(
+    context: typer.Context,
+    name: Name,
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many at most.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List what was done to an account, the newest first; a deleted one, too."""
+    events = asyncio.run(_activity(context.obj, name, limit))
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": event.id,
+                    "at": event.at,
+                    "action": event.action,
+                    "door": event.door,
+                    "address": event.peer,
+                    "actor": event.actor,
+                    "detail": event.detail,
+                    "count": event.count,
+                }
+                for event in events
+            ]
+        )
+        return
+    print_table(
+        ("AT", "ACTION", "TIMES", "DOOR", "FROM", "BY", "DETAIL"),
+        [
+            (event.at, event.action, event.count, event.door, event.peer, event.actor, event.detail)
+            for event in events
+        ],
+    )
+
+
+async def _activity(settings: Settings, name: str, limit: int) -> Sequence[Event]:
+    async with open_core(settings) as core:
+        known = {account.name: account for account in await core.accounts.list(include_deleted=True)}
+        account = known.get(name) or await core.accounts.get(name)
+        return await core.audit.list(account, limit=limit)
 
 
 @app.command()

@@ -23,6 +23,9 @@ class Scope(StrEnum):
 
     ENVIRONMENT_READ = "environment:read"
     ENVIRONMENT_WRITE = "environment:write"
+    ACTIVITY_READ = "activity:read"
+    """Reads what was done to the account, when, and from where."""
+
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     """As good as a login: who may add a key may log in by SSH."""

@@ -17,8 +17,10 @@ from rootblood.domain.accounts import (
     new_userhash,
     validated_name,
 )
+from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.keys import AccountKey, PublicKey
 from rootblood.errors import InvalidInputError, LimitReachedError, NotFoundError, StoreUnavailableError
+from rootblood.services.audit import Record, unrecorded
 from rootblood.services.endings import Endings
 from rootblood.services.passwords import Passwords
 from rootblood.stores.base import AccountStore
@@ -30,16 +32,31 @@ _NOBODY = "0" * 32
 
 
 class Accounts:
-    """The use cases around accounts and their keys."""
+    """The use cases around accounts and their keys. `by` is who asks, for the account's trail.
 
-    def __init__(self, store: AccountStore, passwords: Passwords, endings: Endings) -> None:
-        """Take where accounts are kept, what hashes their passwords, and whom to tell of what ends."""
+    Args:
+        store: where accounts are kept.
+        passwords: hash and check them.
+        endings: whom to tell of what ends.
+        record: keeps the trails.
+    """
+
+    def __init__(
+        self, store: AccountStore, passwords: Passwords, endings: Endings, record: Record = unrecorded
+    ) -> None:
         self._store = store
         self._passwords = passwords
         self._endings = endings
+        self._record = record
 
     async def create(
-        self, name: str, *, password: str | None = None, keys: Sequence[PublicKey] = (), admin: bool = False
+        self,
+        name: str,
+        *,
+        password: str | None = None,
+        keys: Sequence[PublicKey] = (),
+        admin: bool = False,
+        by: Actor = OPERATOR,
     ) -> Account:
         """Make an account. Without password and keys nobody can log in to it yet.
 
@@ -51,9 +68,11 @@ class Accounts:
         if is_reserved(validated_name(name)):
             raise InvalidInputError(f"the name {name} is kept for the system")
         password_hash = None if password is None else await self._passwords.hash(password)
-        return await self._store.add(
+        account = await self._store.add(
             name=name, userhash=new_userhash(), admin=admin, password_hash=password_hash, keys=keys
         )
+        self._record(account, Action.CREATED, by, "an administrator" if admin else "")
+        return account
 
     async def get(self, name: str) -> Account:
         """The account of that name, locked or not. Raises `NotFoundError` when there is none."""
@@ -62,25 +81,28 @@ class Accounts:
             raise NotFoundError(f"there is no account {name[:64]!r}")
         return account
 
-    async def lock(self, name: str) -> None:
+    async def lock(self, name: str, *, by: Actor = OPERATOR) -> None:
         """Let nobody log in to it until `unlock`. Who is logged in, at either door, is shown out."""
         account = await self.get(name)
         await self._store.set_state(account.userhash, AccountState.LOCKED)
+        self._record(account, Action.LOCKED, by)
         self._endings.tell(account)
 
-    async def unlock(self, name: str) -> None:
+    async def unlock(self, name: str, *, by: Actor = OPERATOR) -> None:
         """Take back `lock`."""
         account = await self.get(name)
         await self._store.set_state(account.userhash, AccountState.ACTIVE)
+        self._record(account, Action.UNLOCKED, by)
         self._endings.tell(account)  # which ends login sessions as well
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, *, by: Actor = OPERATOR) -> None:
         """Forget keys and password for good; name and UID are never given again."""
         account = await self.get(name)
         await self._store.delete(account.userhash)
+        self._record(account, Action.DELETED, by)
         self._endings.tell(account)
 
-    async def set_password(self, name: str, password: str | None) -> None:
+    async def set_password(self, name: str, password: str | None, *, by: Actor = OPERATOR) -> None:
         """Set the password; None means that none is accepted. Ends the account's login sessions.
 
         Raises:
@@ -90,23 +112,28 @@ class Accounts:
         account = await self.get(name)
         password_hash = None if password is None else await self._passwords.hash(password)
         await self._store.set_password_hash(account.userhash, password_hash)
+        self._record(account, Action.PASSWORD_CHANGED, by, "to none" if password is None else "")
         self._endings.tell(account)
 
     async def keys(self, name: str) -> Sequence[AccountKey]:
         """The account's keys, oldest first."""
         return await self._store.keys((await self.get(name)).userhash)
 
-    async def add_key(self, name: str, key: PublicKey) -> AccountKey:
+    async def add_key(self, name: str, key: PublicKey, *, by: Actor = OPERATOR) -> AccountKey:
         """Let `key` log in. Raises `ConflictError` when it may already."""
-        return await self._store.add_key((await self.get(name)).userhash, key)
+        account = await self.get(name)
+        added = await self._store.add_key(account.userhash, key)
+        self._record(account, Action.KEY_ADDED, by, f"{key.fingerprint} {key.comment}".rstrip())
+        return added
 
-    async def delete_key(self, name: str, fingerprint: str) -> PublicKey:
+    async def delete_key(self, name: str, fingerprint: str, *, by: Actor = OPERATOR) -> PublicKey:
         """Delete one key and return it.
 
         Args:
             name: the account's.
             fingerprint: `SHA256:...`, or as much of its beginning as no other key of the account shares;
                 `SHA256:` itself may be left out.
+            by: who asks.
 
         Raises:
             NotFoundError: no such account or key.
@@ -127,14 +154,18 @@ class Accounts:
             )
         if not found or not await self._store.delete_key(account.userhash, found[0].fingerprint):
             raise NotFoundError(f"{name} has no such key")
-        return found[0]
+        key = found[0]
+        self._record(account, Action.KEY_DELETED, by, f"{key.fingerprint} {key.comment}".rstrip())
+        return key
 
     async def active(self, name: str) -> Account | None:
         """The account of that name if it may log in now."""
         account = await self._store.by_name(name) if is_account_name(name) else None
         return account if account is not None and account.state is AccountState.ACTIVE else None
 
-    async def authenticate_password(self, name: str, password: str) -> Account | None:
+    async def authenticate_password(
+        self, name: str, password: str, *, by: Actor = OPERATOR
+    ) -> Account | None:
         """The account if it may log in and this is its password; hashes that anew when parameters changed.
 
         Raises:
@@ -146,6 +177,8 @@ class Accounts:
         password_hash = account.password_hash if account is not None else None
         matches = await self._passwords.verify(password_hash, password)
         if account is None or account.state is not AccountState.ACTIVE or not matches:
+            if account is not None:  # only the owner reads of it, and it takes no time
+                self._record(account, Action.LOGIN_FAILED, by, "wrong password" if not matches else "locked")
             return None
         return await self._refresh(account, password)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import OPERATOR, Actor
 from rootblood.domain.environments import Environment
 from rootblood.domain.keys import PublicKey
 from rootblood.errors import RootBloodError
@@ -19,7 +20,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Administration:
-    """The use cases of administrators.
+    """The use cases of administrators. `by` is who asks, for the account's trail.
 
     Args:
         accounts: know people.
@@ -33,7 +34,13 @@ class Administration:
         self._exports = exports
 
     async def add(
-        self, name: str, *, password: str | None, keys: Sequence[PublicKey], admin: bool
+        self,
+        name: str,
+        *,
+        password: str | None,
+        keys: Sequence[PublicKey],
+        admin: bool,
+        by: Actor = OPERATOR,
     ) -> tuple[Account, RootBloodError | None]:
         """Make an account, and let environments resolve its name.
 
@@ -44,7 +51,7 @@ class Administration:
         Raises:
             InvalidInputError, ConflictError, LimitReachedError: as `Accounts.create`.
         """
-        account = await self._accounts.create(name, password=password, keys=keys, admin=admin)
+        account = await self._accounts.create(name, password=password, keys=keys, admin=admin, by=by)
         try:
             await self._environments.publish([account])
         except RootBloodError as error:
@@ -52,7 +59,7 @@ class Administration:
             return account, error
         return account, None
 
-    async def delete(self, name: str) -> None:
+    async def delete(self, name: str, *, by: Actor = OPERATOR) -> None:
         """Delete an account, its environment, its home and the tarballs of it.
 
         Locked first, so that no login makes the environment anew meanwhile; deleted last, so that the same
@@ -64,7 +71,7 @@ class Administration:
                 the account is locked by now.
         """
         account = await self._accounts.get(name)
-        await self._accounts.lock(name)
+        await self._accounts.lock(name, by=by)
         try:
             await self._environments.purge(account)
             await self._exports.delete_all(account)
@@ -72,7 +79,7 @@ class Administration:
             raise type(error)(
                 f"{error}; {name} is locked but not deleted: give the same command again"
             ) from error
-        await self._accounts.delete(name)
+        await self._accounts.delete(name, by=by)
 
     async def environments(self) -> list[tuple[str | None, Environment]]:
         """Each environment with the name of its account; None where the database knows no such account."""

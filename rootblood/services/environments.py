@@ -17,7 +17,9 @@ import structlog
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.environments import (
+    EnsureStep,
     Environment,
     EnvironmentDetails,
     EnvironmentState,
@@ -32,6 +34,7 @@ from rootblood.link.calls import answer_calls
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
+from rootblood.services.audit import Record, unrecorded
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings
@@ -80,7 +83,7 @@ class _Lending:
 
 
 class Environments:
-    """Environments of accounts, and the way into them."""
+    """Environments of accounts, and the way into them. `by` is who asks, for the account's trail."""
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Environments:
         keys: LinkKeys,
         settings: LinkSettings,
         metrics: Metrics = UNMEASURED,
+        record: Record = unrecorded,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -98,6 +102,7 @@ class Environments:
         self._keys = keys
         self._settings = settings
         self._metrics = metrics
+        self._record = record
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
         self._installed = False
@@ -133,7 +138,12 @@ class Environments:
 
     @asynccontextmanager
     async def link(
-        self, account: Account, *, on_step: StepListener | None = None, agent_path: str | None = None
+        self,
+        account: Account,
+        *,
+        on_step: StepListener | None = None,
+        agent_path: str | None = None,
+        by: Actor = OPERATOR,
     ) -> AsyncIterator[Link]:
         """Lend a link into the account's environment, which runs from then on.
 
@@ -141,44 +151,60 @@ class Environments:
             account: whose environment.
             on_step: called before each step that takes time, for a line of progress.
             agent_path: socket of the ssh-agent of one connection; the link is that connection's own then.
+            by: who asks.
 
         Raises:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: there is no way in.
             StoreUnavailableError: the name could not be published.
         """
         if agent_path is None:
-            open_new = partial(self._enter_to_share, account)
+            open_new = partial(self._enter_to_share, account, by)
             async with self._pool.link(account.userhash, open_new, on_step) as link:
                 yield link
             return
         key = f"{account.userhash} {agent_path}"
         with self._pool.hold(account.userhash):  # it is the one that takes calls
             async with self._pool.link(
-                key, lambda tell: self._enter(account, tell, agent_path), on_step
+                key, lambda tell: self._enter(account, by, tell, agent_path), on_step
             ) as link:
                 yield link
 
     @asynccontextmanager
     async def fresh_link(
-        self, account: Account, *, on_step: StepListener | None = None
+        self, account: Account, *, on_step: StepListener | None = None, by: Actor = OPERATOR
     ) -> AsyncIterator[Link]:
         """Open a link that nobody shares, and close it. Raises as `link`.
 
         For when the shared one may be what is broken.
         """
-        link = await self._enter(account, on_step, None)
+        link = await self._enter(account, by, on_step, None)
         try:
             yield link
         finally:
             await link.close()
 
-    async def start(self, account: Account, *, on_step: StepListener | None = None) -> Environment:
+    async def start(
+        self, account: Account, *, on_step: StepListener | None = None, by: Actor = OPERATOR
+    ) -> Environment:
         """Make, start or resume the account's environment, if it does not run already.
 
         Raises:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it does not run.
             StoreUnavailableError: the name could not be published.
         """
+        steps: list[EnsureStep] = []
+
+        def note(step: EnsureStep) -> None:
+            steps.append(step)
+            if on_step is not None:
+                on_step(step)
+
+        environment = await self._ensure(account, note)
+        if steps:  # it did not run before
+            self._record(account, Action.ENVIRONMENT_STARTED, by, steps[-1].value)
+        return environment
+
+    async def _ensure(self, account: Account, on_step: StepListener | None) -> Environment:
         await self.prepare()
         if not account.published and account.userhash not in self._published:
             await self.publish([account])
@@ -188,7 +214,9 @@ class Environments:
             self._visits.restarted(account, environment.restarted)
         return environment
 
-    async def restart(self, account: Account, *, on_step: StepListener | None = None) -> Environment:
+    async def restart(
+        self, account: Account, *, on_step: StepListener | None = None, by: Actor = OPERATOR
+    ) -> Environment:
         """Stop the account's environment, killing what does not end at once, and start it. Raises as `start`.
 
         Without an image nothing is stopped, as nothing could be started again.
@@ -197,11 +225,18 @@ class Environments:
             raise ImageMissingError(
                 "the image of the environments is missing, so nothing was stopped; ask your administrator"
             )
-        await self.stop(account, StopReason.OWNER, grace_s=RESTART_GRACE_S)
-        return await self.start(account, on_step=on_step)
+        await self._end(account, StopReason.OWNER, partial(self._engine.stop, grace_s=RESTART_GRACE_S))
+        environment = await self._ensure(account, on_step)
+        self._record(account, Action.ENVIRONMENT_RESTARTED, by)
+        return environment
 
     async def stop(
-        self, account: Account, reason: StopReason | None = None, *, grace_s: float = STOP_GRACE_S
+        self,
+        account: Account,
+        reason: StopReason | None = None,
+        *,
+        grace_s: float = STOP_GRACE_S,
+        by: Actor = OPERATOR,
     ) -> bool:
         """Stop the account's environment; False when it was not running. Its home stays.
 
@@ -209,8 +244,12 @@ class Environments:
             account: whose environment.
             reason: what the account is told of it at its next visit; None leaves that to the engine.
             grace_s: what its programs have to end in order.
+            by: who asks.
         """
-        return await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
+        stopped = await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
+        if stopped:
+            self._record(account, Action.ENVIRONMENT_STOPPED, by)
+        return stopped
 
     async def image_present(self) -> bool:
         """Whether environments can be made at all."""
@@ -299,8 +338,8 @@ class Environments:
     async def lent(self, account: Account, *, on_step: StepListener | None = None) -> AsyncIterator[None]:
         """Have the account's environment run for the length of a block, and leave it as it was found.
 
-        One that had to be started is stopped again at the end, unless somebody else uses it by then. Raises
-        as `start`.
+        One that had to be started is stopped again at the end, unless somebody else uses it by then. Neither
+        is in the account's trail: whatever borrows it is. Raises as `start`.
         """
         details = await self._engine.inspect(account.userhash)
         was_running = details is not None and details.environment.state is EnvironmentState.RUNNING
@@ -308,7 +347,7 @@ class Environments:
         lending.borrowers += 1
         lending.started |= not was_running
         try:
-            await self.start(account, on_step=on_step)
+            await self._ensure(account, on_step)
             yield
         finally:
             lending.borrowers -= 1
@@ -317,9 +356,14 @@ class Environments:
                 if lending.started and not self._pool.is_used(account.userhash):
                     await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
 
-    async def remove(self, account: Account, reason: StopReason | None = None) -> bool:
+    async def remove(
+        self, account: Account, reason: StopReason | None = None, *, by: Actor = OPERATOR
+    ) -> bool:
         """Remove the account's container; False when there was none. Arguments as `stop`; the home stays."""
-        return await self._end(account, reason, self._engine.remove)
+        removed = await self._end(account, reason, self._engine.remove)
+        if removed:
+            self._record(account, Action.ENVIRONMENT_REMOVED, by)
+        return removed
 
     async def purge(self, account: Account) -> None:
         """Remove the account's container, and its home with all that is in it."""
@@ -336,9 +380,9 @@ class Environments:
         if self._answering:  # each until its link is lost
             await asyncio.wait(self._answering)
 
-    async def _enter_to_share(self, account: Account, on_step: StepListener | None) -> Link:
+    async def _enter_to_share(self, account: Account, by: Actor, on_step: StepListener | None) -> Link:
         """As `_enter`, and the link takes calls from then on; nobody waits for that."""
-        link = await self._enter(account, on_step, None)
+        link = await self._enter(account, by, on_step, None)
         if self._answer is not None:
             task = asyncio.get_running_loop().create_task(
                 answer_calls(link, partial(self._answer, account), self._settings)
@@ -347,15 +391,17 @@ class Environments:
             task.add_done_callback(self._answering.discard)
         return link
 
-    async def _enter(self, account: Account, on_step: StepListener | None, agent_path: str | None) -> Link:
+    async def _enter(
+        self, account: Account, by: Actor, on_step: StepListener | None, agent_path: str | None
+    ) -> Link:
         identity = Identity.of(account)
-        environment = await self.start(account, on_step=on_step)
+        environment = await self.start(account, on_step=on_step, by=by)
         try:
             return await self._open_link(environment, identity, agent_path)
         except EnvironmentFailedError:
             # Somebody else may have stopped it since: once more, and then it is the user's to know.
             _log.info("link_retried", userhash=account.userhash)
-            environment = await self.start(account, on_step=on_step)
+            environment = await self.start(account, on_step=on_step, by=by)
             return await self._open_link(environment, identity, agent_path)
 
     async def _end(

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.logins import LoginLink, is_token, new_token, token_hash_of
+from rootblood.services.audit import Record, unrecorded
 from rootblood.stores.base import LinkStore
 
 _LIFETIME = timedelta(minutes=5)
@@ -23,19 +25,26 @@ class Links:
 
     Args:
         store: where they are kept.
+        record: keeps the accounts' trails.
         now: the time; a test's own.
     """
 
-    def __init__(self, store: LinkStore, *, now: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, store: LinkStore, record: Record = unrecorded, *, now: Callable[[], datetime] = _now
+    ) -> None:
         self._store = store
+        self._record = record
         self._now = now
 
-    async def make(self, account: Account, *, tmux_session: str | None = None) -> tuple[str, datetime]:
+    async def make(
+        self, account: Account, *, tmux_session: str | None = None, by: Actor = OPERATOR
+    ) -> tuple[str, datetime]:
         """Make a link; returns its secret, which is not kept, and when it ends.
 
         Args:
             account: whom it logs in.
             tmux_session: number of the tmux session that the browser is to show, if any.
+            by: who asks.
 
         Raises:
             NotFoundError: the account has been locked or deleted, or has got another password, since it was
@@ -45,12 +54,16 @@ class Links:
         secret = new_token()
         link = LoginLink(account, tmux_session)
         await self._store.add(link, token_hash_of(secret), now=now, expires_at=now + _LIFETIME)
+        self._record(account, Action.LINK_MADE, by)
         return secret, now + _LIFETIME
 
     async def look(self, secret: str) -> LoginLink | None:
         """The link of that secret, if it is good."""
         return await self._store.find(token_hash_of(secret), now=self._now()) if is_token(secret) else None
 
-    async def use(self, secret: str) -> LoginLink | None:
+    async def use(self, secret: str, *, by: Actor = OPERATOR) -> LoginLink | None:
         """The link of that secret, if it was good; it is used up."""
-        return await self._store.take(token_hash_of(secret), now=self._now()) if is_token(secret) else None
+        link = await self._store.take(token_hash_of(secret), now=self._now()) if is_token(secret) else None
+        if link is not None:
+            self._record(link.account, Action.LINK_USED, by)
+        return link

@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.logins import LoginSession, is_token, new_id, new_token, token_hash_of
 from rootblood.errors import NotFoundError, StoreUnavailableError
+from rootblood.services.audit import Record, unrecorded
 from rootblood.services.endings import Endings
 from rootblood.settings import WebSettings
 from rootblood.stores.base import LoginStore
@@ -35,6 +37,7 @@ class Logins:
         store: where they are kept.
         settings: how long they last.
         endings: whom to tell when one ends.
+        record: keeps the accounts' trails.
         now: the time; a test's own, as days pass in none.
     """
 
@@ -43,11 +46,13 @@ class Logins:
         store: LoginStore,
         settings: WebSettings,
         endings: Endings,
+        record: Record = unrecorded,
         *,
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._store = store
         self._endings = endings
+        self._record = record
         self._idle = timedelta(seconds=settings.session_idle_s)
         self._max = timedelta(seconds=settings.session_max_s)
         self._now = now
@@ -98,14 +103,16 @@ class Logins:
         now = self._now()
         return [login for login in await self._store.list(account.userhash) if now < self.expiry_of(login)]
 
-    async def end(self, account: Account, login_id: str) -> None:
+    async def end(self, account: Account, login_id: str, *, by: Actor = OPERATOR) -> None:
         """End one login session. Raises `NotFoundError` when the account has none of that id."""
         if not await self._store.delete(account.userhash, login_id):
             raise NotFoundError("you have no such login session")
+        self._record(account, Action.LOGGED_OUT, by, "one browser")
         self._endings.tell(account)
 
-    async def end_all(self, account: Account) -> int:
+    async def end_all(self, account: Account, *, by: Actor = OPERATOR) -> int:
         """End all login sessions of the account; returns how many there were."""
         ended = await self._store.delete_all(account.userhash)
+        self._record(account, Action.LOGGED_OUT, by, f"all browsers, {ended} in number")
         self._endings.tell(account)
         return ended

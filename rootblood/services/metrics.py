@@ -7,14 +7,11 @@ What there is at a moment (open connections, environments) is asked for instead,
 from enum import StrEnum
 from typing import Protocol
 
+from rootblood.domain.audit import Door
 from rootblood.errors import PenalizedError, RootBloodError
 
-
-class Door(StrEnum):
-    """Where somebody came."""
-
-    SSH = "ssh"
-    WEB = "web"
+ENTRANCES = (Door.SSH, Door.WEB)
+"""The doors that somebody connects to; what is asked for by `Door.API` came by the web door."""
 
 
 class LoginOutcome(StrEnum):

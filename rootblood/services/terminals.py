@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.errors import EnvironmentBrokenError
 from rootblood.link.link import Link
 from rootblood.link.pool import StepListener
@@ -71,7 +72,7 @@ class Terminals:
                 `Environments.link`.
             EnvironmentBrokenError: there is a way in, but no terminal.
         """
-        async with self._environments.link(account, on_step=on_step) as link:
+        async with self._environments.link(account, on_step=on_step, by=Actor(Door.WEB)) as link:
             terminal = await self._connect(link, account, size, session)
             try:
                 yield terminal

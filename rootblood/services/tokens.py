@@ -10,9 +10,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.logins import new_id, token_hash_of
 from rootblood.domain.tokens import ApiToken, Scope, is_secret, new_secret, scopes_of
 from rootblood.errors import InvalidInputError, NotFoundError
+from rootblood.services.audit import Record, unrecorded
 from rootblood.stores.base import TokenStore
 
 _MAX_PER_ACCOUNT = 100
@@ -27,11 +29,15 @@ class Tokens:
 
     Args:
         store: where they are kept.
+        record: keeps the accounts' trails.
         now: the time; a test's own, as days pass in none.
     """
 
-    def __init__(self, store: TokenStore, *, now: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, store: TokenStore, record: Record = unrecorded, *, now: Callable[[], datetime] = _now
+    ) -> None:
         self._store = store
+        self._record = record
         self._now = now
 
     async def create(
@@ -42,6 +48,7 @@ class Tokens:
         scopes: AbstractSet[Scope],
         lifetime: timedelta,
         not_after: datetime | None = None,
+        by: Actor = OPERATOR,
     ) -> tuple[str, ApiToken]:
         """Make a token; returns the secret, which is not kept, and what is.
 
@@ -51,6 +58,7 @@ class Tokens:
             scopes: what it is good for.
             lifetime: how long.
             not_after: it ends then at the latest; None where nothing bounds it.
+            by: who asks.
 
         Raises:
             InvalidInputError: the account may not do all that itself.
@@ -70,6 +78,7 @@ class Tokens:
         )
         secret = new_secret()
         await self._store.add(account.userhash, token, token_hash_of(secret), at_most=_MAX_PER_ACCOUNT)
+        self._record(account, Action.TOKEN_MADE, by, token.name)
         return secret, token
 
     async def find(self, secret: str) -> tuple[Account, ApiToken] | None:
@@ -87,7 +96,8 @@ class Tokens:
         """The account's tokens that have not expired, the newest first."""
         return await self._store.list(account.userhash, valid_at=self._now())
 
-    async def delete(self, account: Account, token_id: str) -> None:
+    async def delete(self, account: Account, token_id: str, *, by: Actor = OPERATOR) -> None:
         """Delete one token. Raises `NotFoundError` when the account has none of that id."""
         if not await self._store.delete(account.userhash, token_id):
             raise NotFoundError("you have no such token")
+        self._record(account, Action.TOKEN_DELETED, by, token_id)

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 import structlog
 
 from rootblood.domain.accounts import Account, Login
+from rootblood.domain.audit import Action, Actor
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.errors import RootBloodError
+from rootblood.services.audit import Record, unrecorded
 from rootblood.stores.base import VisitStore
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -42,21 +44,33 @@ class News:
 
 
 class Visits:
-    """What is remembered of accounts between their visits."""
+    """What is remembered of accounts between their visits.
 
-    def __init__(self, store: VisitStore) -> None:
-        """Take where it is kept."""
+    Args:
+        store: where it is kept.
+        record: keeps the accounts' trails.
+    """
+
+    def __init__(self, store: VisitStore, record: Record = unrecorded) -> None:
         self._store = store
+        self._record = record
         self._tasks: set[asyncio.Task[Any]] = set()
         self._recording: dict[str, asyncio.Task[None]] = {}
 
-    def arrive(self, account: Account, address: str) -> "asyncio.Task[Arrival | None]":
-        """Record a login, in the background; None comes of it where that failed."""
+    def arrive(self, account: Account, *, by: Actor, method: str = "") -> "asyncio.Task[Arrival | None]":
+        """Record a login, in the background; None comes of it where that failed.
+
+        Args:
+            account: whose.
+            by: through which door, and from where.
+            method: how the account has shown who it is, for its trail.
+        """
 
         async def record() -> Arrival:
-            login = Login(at=datetime.now(UTC), address=address)
+            login = Login(at=datetime.now(UTC), address=by.peer or "?")
             return Arrival(before=await self._store.record_login(account.userhash, login))
 
+        self._record(account, Action.LOGGED_IN, by, method)
         return self._start(account, record())
 
     def restarted(self, account: Account, reason: RestartReason) -> None:

@@ -9,9 +9,10 @@ import asyncio
 
 import structlog
 
+from rootblood.domain.audit import Actor, Door
 from rootblood.errors import LimitReachedError, StoreUnavailableError
 from rootblood.services.accounts import Accounts
-from rootblood.services.metrics import UNMEASURED, Door, LoginOutcome, Metrics
+from rootblood.services.metrics import UNMEASURED, LoginOutcome, Metrics
 from rootblood.services.penalties import Penalties
 
 MAX_KEY_OFFERS = 64
@@ -68,7 +69,9 @@ class Authentication:
         try:
             async with self._one_at_a_time:
                 self._penalties.check(self._peer)
-                account = await self._accounts.authenticate_password(name, password)
+                account = await self._accounts.authenticate_password(
+                    name, password, by=Actor(Door.SSH, self._peer)
+                )
         except (LimitReachedError, StoreUnavailableError) as error:
             self._log.warning("login_refused", cause=str(error))
             self._metrics.login(Door.SSH, LoginOutcome.of(error))

@@ -15,6 +15,7 @@ from asyncssh.constants import OPEN_RESOURCE_SHORTAGE
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.errors import NotFoundError, RootBloodError, StoreUnavailableError
 from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
@@ -23,7 +24,7 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
-from rootblood.services.metrics import Door, LoginOutcome, Metrics
+from rootblood.services.metrics import LoginOutcome, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Arrival, News, Visits
 from rootblood.settings import ForwardingSettings, SSHSettings
@@ -179,6 +180,11 @@ class Connection(asyncssh.SSHServer):
         return self._target.selector if self._target is not None else Selector.ENVIRONMENT
 
     @property
+    def actor(self) -> Actor:
+        """Who asks for what is done over this connection."""
+        return Actor(Door.SSH, self.peer)
+
+    @property
     def activities(self) -> Sequence[str]:
         """What the sessions of this connection run; commands are the client's own text."""
         return [session.activity for session in self._sessions]
@@ -252,12 +258,14 @@ class Connection(asyncssh.SSHServer):
             account = await self.account()
         except RootBloodError:
             return None  # nobody to be told: every session fails, and says why
-        return await self.visits.arrive(account, self.peer)
+        place = self._selector.value
+        method = f"{self._auth.method}, {place}" if place else self._auth.method
+        return await self.visits.arrive(account, by=self.actor, method=method)
 
     async def _open_link_ahead(self) -> None:
         """Open the link that the client's first channel will ask for in a moment; the pool keeps it."""
         try:
-            async with self.environments.link(await self.account()):
+            async with self.environments.link(await self.account(), by=self.actor):
                 pass
         except RootBloodError as error:
             # Whoever needs it tries again, and is told.

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor
 from rootblood.domain.environments import EnvironmentDetails, EnvironmentState, StopReason, Usage
 from rootblood.domain.rendering import moment, shown, size, span, status_rows, table
 from rootblood.domain.visitors import Visitor
@@ -76,6 +77,7 @@ class Console:
         environments: does what is asked for.
         visitors: gives the account's connections at this server.
         screen: to show things on.
+        actor: who types, for the account's trail.
     """
 
     def __init__(
@@ -85,11 +87,13 @@ class Console:
         environments: Environments,
         visitors: Callable[[], Sequence[Visitor]],
         screen: Screen,
+        actor: Actor,
     ) -> None:
         self._account = account
         self._environments = environments
         self._visitors = visitors
         self._screen = screen
+        self._actor = actor
         self.left = False
         """Whether the console is to be closed."""
 
@@ -159,13 +163,13 @@ class Console:
             self._screen.write("your environment runs already\n")
             return DONE
         async with self._progress("starting"):
-            await self._environments.start(account)
+            await self._environments.start(account, by=self._actor)
         return DONE
 
     async def _restart(self) -> int:
         account = await self._account()
         async with self._progress("restarting"):
-            await self._environments.restart(account)
+            await self._environments.restart(account, by=self._actor)
         return DONE
 
     async def _stop(self) -> int:
@@ -176,7 +180,9 @@ class Console:
                 self._screen.write("nothing was stopped\n")
                 return FAILED
         async with self._progress("stopping"):
-            stopped = await self._environments.stop(account, StopReason.OWNER, grace_s=RESTART_GRACE_S)
+            stopped = await self._environments.stop(
+                account, StopReason.OWNER, grace_s=RESTART_GRACE_S, by=self._actor
+            )
         if not stopped:
             self._screen.write("your environment was not running\n")
         return DONE
@@ -254,7 +260,7 @@ class Console:
         )
         if details is None or details.environment.state is not EnvironmentState.RUNNING:
             async with self._progress("starting"):
-                await self._environments.start(account)
+                await self._environments.start(account, by=self._actor)
         elif usage is not None and _is_full(details, usage):
             raise LimitReachedError(
                 f"{usage.pids} of {details.pids_limit} processes run in your environment, so no more can be "

@@ -121,7 +121,7 @@ class Forwarding:
         """Open the link's end of a stream, and keep the link for as long as the stream lives."""
         try:
             account = await self._connection.account()
-            async with self._connection.environments.link(account) as link:
+            async with self._connection.environments.link(account, by=self._connection.actor) as link:
                 await open_far(link, far)
                 if not opened.done():
                     opened.set_result(None)
@@ -151,7 +151,7 @@ class Forwarding:
         """Open a listening port, and keep the link for as long as it listens."""
         try:
             account = await self._connection.account()
-            async with self._connection.environments.link(account) as link:
+            async with self._connection.environments.link(account, by=self._connection.actor) as link:
                 bound = port
 
                 async def accept(origin_host: str, origin_port: int) -> RelayEnd:

@@ -286,7 +286,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         """Hand the terminal to a shell in the environment, and return its exit status."""
         self._raw = True
         try:
-            async with self._connection.environments.fresh_link(account) as link:
+            async with self._connection.environments.fresh_link(account, by=self._connection.actor) as link:
                 request = SessionRequest(
                     command=SHELL, pty=self._pty, env={**self._environment.variables, **WITHOUT_BASHRC}
                 )
@@ -348,6 +348,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
             environments=self._connection.environments,
             visitors=self._connection.siblings,
             screen=self,
+            actor=self._connection.actor,
         )
         if self._command is not None:
             return await self._run_script(console, self._command.splitlines())

@@ -231,7 +231,10 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         account = await self._connection.account()
         for _ in range(2):  # a link that died unnoticed is replaced, once
             async with self._connection.environments.link(
-                account, on_step=self._show_progress, agent_path=self._channel.get_agent_path()
+                account,
+                on_step=self._show_progress,
+                agent_path=self._channel.get_agent_path(),
+                by=self._connection.actor,
             ) as link:
                 opened = await self._open(link, account)
                 if opened is not None:

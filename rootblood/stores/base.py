@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rootblood.domain.accounts import Account, AccountState, Login
+from rootblood.domain.audit import Event, NewEvent
 from rootblood.domain.bans import Ban
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
@@ -180,6 +181,22 @@ class VisitStore(Protocol):
 
     async def forget_restart(self, userhash: str, reason: RestartReason) -> None:
         """Somebody was told of this; another reason that came up meanwhile stays."""
+
+
+class AuditStore(Protocol):
+    """What was done to each account. It outlives the account, until it is too old."""
+
+    async def add(self, events: Sequence[NewEvent], *, keep: int) -> None:
+        """Add events, in their order, and keep only the newest `keep` of each account they are about.
+
+        A failed login is counted in the row of the same account and minute, where there is one.
+        """
+
+    async def list(self, account_uid: int, *, limit: int, before: int | None) -> Sequence[Event]:
+        """The account's events, the newest first: `limit` at most, of ids below `before` alone."""
+
+    async def delete_before(self, at: datetime) -> None:
+        """Delete what is older, of all accounts."""
 
 
 class GrowingExport(Protocol):

@@ -11,11 +11,12 @@ import structlog
 from aiohttp import web
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.domain.logins import LoginSession, is_token, new_token
 from rootblood.errors import LimitReachedError, NotFoundError, StoreUnavailableError
 from rootblood.services.accounts import Accounts
 from rootblood.services.logins import Logins
-from rootblood.services.metrics import UNMEASURED, Door, LoginOutcome, Metrics
+from rootblood.services.metrics import UNMEASURED, LoginOutcome, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.visits import Visits
 from rootblood.web.clients import Client, Clients
@@ -35,6 +36,9 @@ class Visitor:
     login: LoginSession
     token: str
     """The secret of the login session."""
+
+    actor: Actor
+    """The same for the account's trail."""
 
     @property
     def form_token(self) -> str:
@@ -79,7 +83,11 @@ class Doorkeeper:
         """
         token = request.cookies.get(_cookie(_LOGIN_COOKIE, self.clients.of(request)), "")
         found = await self._logins.find(token)
-        return None if found is None else Visitor(*found, token)
+        return None if found is None else Visitor(*found, token, self.actor(request))
+
+    def actor(self, request: web.Request, door: Door = Door.WEB) -> Actor:
+        """Who asks, for the trail of the account."""
+        return Actor(door, self.clients.of(request).address)
 
     async def log_in(self, request: web.Request, response: web.Response, name: str, password: str) -> bool:
         """Log the browser in, if that is the password of an account that may log in.
@@ -95,9 +103,11 @@ class Doorkeeper:
             StoreUnavailableError: nobody can tell.
         """
         account = await self.check_password(request, name, password)
-        return account is not None and await self.admit(request, response, account)
+        return account is not None and await self.admit(request, response, account, method="password")
 
-    async def admit(self, request: web.Request, response: web.Response, account: Account) -> bool:
+    async def admit(
+        self, request: web.Request, response: web.Response, account: Account, *, method: str
+    ) -> bool:
         """Log the browser in to an account that it has just shown to be its own.
 
         The login session is a new one, whatever the browser brought along; an old one of the browser ends.
@@ -106,6 +116,7 @@ class Doorkeeper:
             request: what showed it.
             response: gets the cookie.
             account: as it was then; False when it may not log in any more, or has another password.
+            method: how it was shown.
 
         Raises:
             StoreUnavailableError: nobody can tell.
@@ -120,21 +131,25 @@ class Doorkeeper:
             return False
         if before is not None:
             await self._end(before)
-        self._visits.arrive(account, client.address)
         self._metrics.login(Door.WEB, LoginOutcome.ACCEPTED)
+        self._visits.arrive(account, by=self.actor(request), method=method)
         _log.info("login", account=account.name, peer=client.address, door="web")
         _set_cookie(response, _LOGIN_COOKIE, token, client)
         _del_cookie(response, _FORM_COOKIE, client)
         return True
 
-    async def check_password(self, request: web.Request, name: str, password: str) -> Account | None:
+    async def check_password(
+        self, request: web.Request, name: str, password: str, *, door: Door = Door.WEB
+    ) -> Account | None:
         """The account if it may log in, this is its password, and its client waits. Raises as `log_in`."""
         address = self.clients.of(request).address
         try:
             async with self._penalties.turn(address):
                 if request.transport is None or request.transport.is_closing():
                     return None  # nobody is left to be told: not worth a hash
-                account = await self._accounts.authenticate_password(name, password)
+                account = await self._accounts.authenticate_password(
+                    name, password, by=self.actor(request, door)
+                )
                 if account is None:
                     self._penalties.failed(address)
         except (LimitReachedError, StoreUnavailableError) as error:
@@ -166,7 +181,7 @@ class Doorkeeper:
 
     async def _end(self, visitor: Visitor) -> None:
         try:
-            await self._logins.end(visitor.account, visitor.login.id)
+            await self._logins.end(visitor.account, visitor.login.id, by=visitor.actor)
         except NotFoundError:
             _log.debug("login_session_ended_already", userhash=visitor.account.userhash)
 

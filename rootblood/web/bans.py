@@ -7,8 +7,9 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from rootblood.domain.audit import Door
 from rootblood.services.bans import Bans
-from rootblood.services.metrics import Door, Metrics
+from rootblood.services.metrics import Metrics
 from rootblood.web.clients import Clients
 
 _GRACE_S = 1.0

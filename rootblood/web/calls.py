@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.domain.rendering import moment, shown, status_rows, table
 from rootblood.domain.tmux import is_session
 from rootblood.domain.visitors import Visitor
@@ -33,6 +34,9 @@ HEADER = "X-RootBlood"
 HEADER_VALUE = "rb"
 SESSION_HEADER = "X-RootBlood-Session"
 """Number of the tmux session that `rb` was typed in; empty where that was in none."""
+
+_ACTOR = Actor(Door.RB)
+"""Who asks, for the account's trail: a program in the environment, which has no address."""
 
 _HOSTS = frozenset({"127.0.0.1", "localhost"})
 _REQUEST_TIMEOUT_S = 10.0
@@ -124,7 +128,9 @@ class Calls:
 
     async def _make_link(self, account: Account, request: web.BaseRequest) -> str:
         session = request.headers.get(SESSION_HEADER, "")
-        secret, _ = await self._links.make(account, tmux_session=session if is_session(session) else None)
+        secret, _ = await self._links.make(
+            account, tmux_session=session if is_session(session) else None, by=_ACTOR
+        )
         return f"{self.url}{LINK_PATH}/{secret}"
 
     async def _draw_link(self, account: Account, request: web.BaseRequest) -> str:

@@ -10,14 +10,16 @@ from aiohttp import web
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Door
 from rootblood.domain.visitors import Visitor
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
+from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
-from rootblood.services.metrics import UNMEASURED, Door, Metrics
+from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
@@ -111,6 +113,7 @@ class WebDoor:
         bans: from where nobody may come.
         administration: what administrators do by the API.
         visits: remember the last login.
+        audit: what was done to accounts.
         visitors: gives the connections of an account, by its name, at the other door.
         motd: what a new terminal shows, safe to show; None leaves that to the image.
         tls: of the door itself; None where it has none.
@@ -130,6 +133,7 @@ class WebDoor:
         bans: Bans,
         administration: Administration,
         visits: Visits,
+        audit: Audit,
         visitors: Callable[[str], Sequence[Visitor]],
         motd: str | None,
         tls: ssl.SSLContext | None,
@@ -159,6 +163,7 @@ class WebDoor:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._audit = audit
         self._sockets: TerminalSockets | None = None
         self._server: web.Server | None = None
         self._calls = Calls(
@@ -255,6 +260,7 @@ class WebDoor:
                 links=self._links,
                 tokens=self._tokens,
                 tmux_sessions=TmuxSessions(self._environments),
+                audit=self._audit,
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,
                 others=[

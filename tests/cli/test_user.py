@@ -314,3 +314,22 @@ def test_a_deletion_says_what_goes_and_wants_the_name(rootblood: Rootblood, inst
     )
     assert "rootblood: that is not alice; nothing was deleted" in terminal.seen
     assert ["active"] == [account["state"] for account in listed(rootblood)]
+
+
+@pytest.mark.usefixtures("engine")
+def test_activity_is_listed_newest_first_even_of_a_deleted_account(rootblood: Rootblood) -> None:
+    rootblood("user", "add", "alice")
+    rootblood("user", "passwd", "alice", "--password-stdin", stdin=PASSWORD)
+    rootblood("user", "lock", "alice")
+
+    events = json.loads(rootblood("user", "activity", "alice", "--json").out)
+    assert ["locked", "password_changed", "created"] == [event["action"] for event in events]
+    assert {("cli", None, None)} == {(event["door"], event["address"], event["actor"]) for event in events}
+
+    rootblood("user", "delete", "alice", "--yes")
+    shown = rootblood("user", "activity", "alice", "--limit", "1")
+    assert (0, 2) == (shown.status, len(shown.out.splitlines()))
+    assert " deleted " in shown.out
+    missing = rootblood("user", "activity", "nobody")
+    assert (1, "") == (missing.status, missing.out)
+    assert "there is no account" in missing.err

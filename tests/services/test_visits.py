@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rootblood.domain.accounts import Account, Login
+from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.errors import StoreUnavailableError
 from rootblood.services.visits import Arrival, News, Visits
@@ -20,6 +21,10 @@ from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
 
 HOME, WORK = "203.0.113.7", "198.51.100.9"
+
+
+def from_(address: str) -> Actor:
+    return Actor(Door.SSH, address)
 
 
 class FailingVisitStore(SqlVisitStore):
@@ -84,7 +89,7 @@ async def alice(database: Database) -> Account:
 
 
 async def arrive(visits: Visits, account: Account, address: str = HOME) -> News:
-    return await visits.news(account, visits.arrive(account, address))
+    return await visits.news(account, visits.arrive(account, by=from_(address)))
 
 
 async def test_a_first_visit_has_no_news(visits: Visits, alice: Account) -> None:
@@ -95,8 +100,8 @@ async def test_a_first_visit_has_no_news(visits: Visits, alice: Account) -> None
 
 
 async def test_the_next_one_is_told_of_the_last(visits: Visits, alice: Account) -> None:
-    await visits.arrive(alice, HOME)
-    await visits.arrive(alice, WORK)
+    await visits.arrive(alice, by=from_(HOME))
+    await visits.arrive(alice, by=from_(WORK))
 
     news = await arrive(visits, alice)
 
@@ -106,15 +111,15 @@ async def test_the_next_one_is_told_of_the_last(visits: Visits, alice: Account) 
 
 
 async def test_a_restart_just_now_is_told_at_once(visits: Visits, alice: Account) -> None:
-    await visits.arrive(alice, HOME)
-    arrival = visits.arrive(alice, HOME)
+    await visits.arrive(alice, by=from_(HOME))
+    arrival = visits.arrive(alice, by=from_(HOME))
     visits.restarted(alice, RestartReason.KILLED)
 
     assert RestartReason.KILLED is (await visits.news(alice, arrival)).restart
 
 
 async def test_a_restart_is_told_until_somebody_was_told(visits: Visits, alice: Account) -> None:
-    await visits.arrive(alice, HOME)
+    await visits.arrive(alice, by=from_(HOME))
     visits.restarted(alice, RestartReason.HOST)
 
     news = [await arrive(visits, alice) for _ in range(2)]
@@ -128,7 +133,7 @@ async def test_a_restart_is_told_until_somebody_was_told(visits: Visits, alice: 
 async def test_a_store_that_is_away_costs_the_news_alone(
     visits: Visits, store: FailingVisitStore, alice: Account
 ) -> None:
-    await visits.arrive(alice, HOME)
+    await visits.arrive(alice, by=from_(HOME))
     store.away = True
 
     visits.restarted(alice, RestartReason.KILLED)
@@ -139,7 +144,7 @@ async def test_a_store_that_is_away_costs_the_news_alone(
 async def test_a_store_that_hangs_is_not_waited_for(
     visits: Visits, store: FailingVisitStore, alice: Account
 ) -> None:
-    await visits.arrive(alice, HOME)
+    await visits.arrive(alice, by=from_(HOME))
     store.open.clear()
     visits.restarted(alice, RestartReason.KILLED)
 
@@ -156,7 +161,7 @@ async def test_somebody_who_gives_up_waiting_leaves_the_login_recorded(
     visits: Visits, store: FailingVisitStore, alice: Account
 ) -> None:
     store.open.clear()
-    arrival = visits.arrive(alice, HOME)
+    arrival = visits.arrive(alice, by=from_(HOME))
     waiting = asyncio.ensure_future(visits.news(alice, arrival))
     await asyncio.sleep(0)
     waiting.cancel()

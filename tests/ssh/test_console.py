@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import EnvironmentState, Process, Usage
 from rootblood.errors import NotFoundError, StoreUnavailableError
 from rootblood.link.keys import LinkKeys, create_link_keys, read_link_keys
@@ -107,7 +108,13 @@ async def rig(tmp_path: Path, keys: LinkKeys) -> AsyncIterator[Rig]:
             raise made.refusals.pop(0)
         return account
 
-    console = Console(account=current, environments=environments, visitors=lambda: visitors, screen=screen)
+    console = Console(
+        account=current,
+        environments=environments,
+        visitors=lambda: visitors,
+        screen=screen,
+        actor=Actor(Door.SSH, "203.0.113.7"),
+    )
     made = Rig(engine, environments, account, screen, console, visitors)
     yield made
     await environments.close()

@@ -17,6 +17,7 @@ from rootblood.domain.accounts import Account
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
+from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
@@ -31,6 +32,7 @@ from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
+from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
@@ -136,6 +138,7 @@ class House:
     links: Links
     tokens: Tokens
     visits: Visits
+    audit: Audit
     login_store: SqlLoginStore
     bans: Bans
     administration: Administration
@@ -156,6 +159,7 @@ class House:
             bans=self.bans,
             administration=self.administration,
             visits=self.visits,
+            audit=self.audit,
             visitors=lambda _name: [],
             motd=None,
             tls=read_tls(settings),
@@ -199,7 +203,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     engine = FakeEngine(FakeHost(tmp_path / "host"))
     passwords = Passwords(settings.passwords)
     store = SqlAccountStore(database, settings.accounts)
-    visits = Visits(SqlVisitStore(database))
+    audit = Audit(SqlAuditStore(database), settings.audit)
+    visits = Visits(SqlVisitStore(database), audit.record)
     login_store = SqlLoginStore(database)
     endings = Endings()
     environments = Environments(
@@ -208,8 +213,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         visits=visits,
         keys=await asyncio.to_thread(read_link_keys, tmp_path / "keys"),
         settings=LinkSettings(),
+        record=audit.record,
     )
-    accounts = Accounts(store, passwords, endings)
+    accounts = Accounts(store, passwords, endings, audit.record)
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
     exports = Exports(environments, spool, settings.exports)
     yield House(
@@ -219,10 +225,11 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         endings=endings,
         accounts=accounts,
         environments=environments,
-        logins=Logins(login_store, settings.web, endings),
-        links=Links(SqlLinkStore(database)),
-        tokens=Tokens(SqlTokenStore(database)),
+        logins=Logins(login_store, settings.web, endings, audit.record),
+        links=Links(SqlLinkStore(database), audit.record),
+        tokens=Tokens(SqlTokenStore(database), audit.record),
         visits=visits,
+        audit=audit,
         login_store=login_store,
         bans=Bans(SqlBanStore(database)),
         administration=Administration(accounts, environments, exports),
@@ -230,6 +237,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await exports.close()
     await environments.close()
     await visits.close()
+    await audit.close()
     await engine.close()
     passwords.close()
     await database.close()

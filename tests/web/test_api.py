@@ -220,6 +220,7 @@ CALLS = [
     ("GET", "/tokens", Scope.TOKENS_READ),
     ("POST", "/tokens", Scope.TOKENS_WRITE),
     ("DELETE", "/tokens/{id}", Scope.TOKENS_WRITE),
+    ("GET", "/activity", Scope.ACTIVITY_READ),
 ]
 
 
@@ -455,7 +456,10 @@ def test_all_that_it_refers_to_is_in_it(document: dict[str, Any]) -> None:
     found = set(references(document))
 
     assert "#/components/schemas/Problem" in found
-    assert {f"#/components/schemas/{name}" for name in document["components"]["schemas"]} >= found
+    components = document["components"]
+    assert found <= {
+        f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in components[kind]
+    }
 
 
 def test_it_says_which_scope_is_needed(document: dict[str, Any]) -> None:

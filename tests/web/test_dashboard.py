@@ -3,8 +3,11 @@
 import pytest
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import EnvironmentState, RestartReason
 from tests.web.conftest import Browser, House, NewBrowser
+
+ELSEWHERE = Actor(Door.SSH, "203.0.113.7")
 
 
 @pytest.fixture
@@ -39,11 +42,11 @@ async def test_the_environment_is_started_stopped_and_restarted(logged_in: Brows
 async def test_the_account_itself_asked_for_the_stop(
     logged_in: Browser, house: House, alice: Account
 ) -> None:
-    await house.visits.arrive(alice, "203.0.113.7")
+    await house.visits.arrive(alice, by=ELSEWHERE)
     for path in ("/environment/start", "/environment/stop", "/environment/start"):
         await logged_in.press(path)
 
-    news = await house.visits.news(alice, house.visits.arrive(alice, "203.0.113.7"))
+    news = await house.visits.news(alice, house.visits.arrive(alice, by=ELSEWHERE))
     assert RestartReason.OWNER is news.restart
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.errors import StoreUnavailableError
 from rootblood.services.endings import Endings
 from rootblood.services.logins import Logins
@@ -20,6 +21,7 @@ from tests.web.conftest import PASSWORD, Answer, Browser, House, NewBrowser
 pytestmark = pytest.mark.usefixtures("alice")
 
 PUBLIC = "https://example.test"
+ELSEWHERE = Actor(Door.SSH, "203.0.113.7")
 WRONG_ORIGINS = [
     "null",
     "",
@@ -64,7 +66,7 @@ async def test_the_login_is_the_last_one_everywhere(browser: Browser, house: Hou
     await browser.log_in()
     await house.visits.close()
 
-    arrival = await house.visits.arrive(alice, "203.0.113.7")
+    arrival = await house.visits.arrive(alice, by=ELSEWHERE)
 
     assert arrival is not None
     assert arrival.before is not None

@@ -13,10 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rootblood import __version__
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Door
 from rootblood.domain.environments import Environment, EnvironmentState
 from rootblood.domain.networks import network_of
 from rootblood.errors import EngineUnavailableError
-from rootblood.services.metrics import Door, LoginOutcome
+from rootblood.services.metrics import LoginOutcome
 from rootblood.services.penalties import Penalties
 from rootblood.settings import MetricsSettings, PenaltySettings, WebSettings
 from rootblood.web.metrics.census import Census, EnvironmentCount

@@ -10,10 +10,13 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -167,3 +170,24 @@ class BanRow(Base):
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
+
+
+class AuditRow(Base):
+    """Something that was done to an account. The row of a deleted account stays until it is too old.
+
+    Actions and doors are not constrained here, so that a new one needs no new table on SQLite.
+    """
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index(None, "account_uid", "id"),)
+
+    # SQLite numbers rows itself only where the type is INTEGER, which has 64 bits there.
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(index=True)
+    door: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(32))
+    peer: Mapped[str | None] = mapped_column(String(64))
+    actor: Mapped[str | None] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(String(200))
+    count: Mapped[int]

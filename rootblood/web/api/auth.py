@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.hdrs import METH_GET, METH_HEAD
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
 from rootblood.domain.logins import LoginSession
 from rootblood.domain.tokens import ADMIN_SCOPES, ApiToken, Scope, scopes_of
 from rootblood.services.tokens import Tokens
@@ -79,7 +80,9 @@ class ApiAuthentication:
             return await self.caller(request, scope)
         if "Origin" in request.headers:
             require_origin(request, self._doorkeeper.clients.of(request))
-        account = await self._doorkeeper.check_password(request, body.name, body.password.get_secret_value())
+        account = await self._doorkeeper.check_password(
+            request, body.name, body.password.get_secret_value(), door=Door.API
+        )
         if account is None:
             raise web.HTTPUnauthorized(
                 text="that is not the name of an account with this password",
@@ -87,9 +90,10 @@ class ApiAuthentication:
             )
         return Caller(account, scopes_of(account))
 
-    def address(self, request: web.Request) -> str:
-        """From where the caller calls."""
-        return self._doorkeeper.clients.of(request).address
+    def actor(self, request: web.Request, caller: Caller) -> Actor:
+        """The caller, for the trail of the account that the call is about."""
+        door = Door.API if caller.login is None else Door.WEB  # a script of this site's pages
+        return Actor(door, self._doorkeeper.clients.of(request).address, caller.account.name)
 
     def origin(self, request: web.Request) -> str:
         """What the caller calls this site."""

@@ -6,9 +6,10 @@ Text that somebody else wrote is given as it is: it is data here, and whoever sh
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from rootblood.domain import environments, keys, logins, tmux, tokens
+from rootblood.domain import audit, environments, keys, logins, tmux, tokens
 from rootblood.domain.tokens import Scope
 
 
@@ -18,6 +19,14 @@ class _Answer(BaseModel):
 
 class _Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Of an integer, as JSON Schema has it: 60.0 is one, and "60" is not."""
 
 
 class Usage(_Answer):
@@ -72,12 +81,17 @@ class Environment(_Answer):
 class NewSession(_Request):
     """Who wants a session, where neither a token nor a login says so."""
 
-    name: str | None = None
-    password: SecretStr | None = None
+    model_config = ConfigDict(
+        json_schema_extra={"dependentRequired": {"name": ["password"], "password": ["name"]}}
+    )
+
+    name: Annotated[str, Field(max_length=256)] | SkipJsonSchema[None] = None
+    password: Annotated[SecretStr, Field(max_length=1024)] | SkipJsonSchema[None] = None
 
     @model_validator(mode="after")
     def _name_and_password_belong_together(self) -> Self:
-        if (self.name is None) != (self.password is None):
+        given = self.model_fields_set
+        if given and (self.name is None or self.password is None):
             raise ValueError("name and password are given together or not at all")
         return self
 
@@ -223,8 +237,11 @@ class NewToken(_Request):
     """A token to make."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
-    scopes: Annotated[set[Scope], Field(min_length=1)]
-    expires_in_s: Annotated[int, Field(ge=60, le=365 * 24 * 3600)] = 30 * 24 * 3600
+    # One given twice is as one given once, so the schema need not forbid it.
+    scopes: Annotated[
+        set[Scope], Field(min_length=1, json_schema_extra=lambda schema: schema.pop("uniqueItems", None))
+    ]
+    expires_in_s: Annotated[int, Field(ge=60, le=365 * 24 * 3600), WHOLE] = 30 * 24 * 3600
     """A month where nothing is said, and a year at most."""
 
 
@@ -233,3 +250,57 @@ class MadeToken(_Answer):
 
     secret: str
     token: Token
+
+
+class Event(_Answer):
+    """Something that was done to the account."""
+
+    id: int
+    at: datetime
+    action: audit.Action
+    door: audit.Door
+    """Through which it was asked for."""
+
+    address: str | None
+    """Of the client; null where there is none, or it is not known."""
+
+    actor: str | None
+    """The administrator who did it; null where the account itself did, or the operator of the server."""
+
+    detail: str
+    count: int
+    """How often: failed logins of one minute are one event."""
+
+    @classmethod
+    def of(cls, event: audit.Event) -> "Event":
+        """An event of the account."""
+        return cls(
+            id=event.id,
+            at=event.at,
+            action=event.action,
+            door=event.door,
+            address=event.peer,
+            actor=event.actor,
+            detail=event.detail,
+            count=event.count,
+        )
+
+
+class Activity(_Answer):
+    """What was done to the account, the newest first."""
+
+    events: list[Event]
+    next_cursor: int | None
+    """Gives the events before these; null where there are none."""
+
+
+_MAX_CURSOR = 2**53 - 1  # what every reader of JSON takes for what it is
+
+
+class ActivityQuery(_Request):
+    """Which part of the activity."""
+
+    cursor: Annotated[int, Field(ge=1, le=_MAX_CURSOR)] = _MAX_CURSOR
+    """`next_cursor` of the answer before; the newest are given without."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50

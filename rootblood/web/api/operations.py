@@ -14,6 +14,7 @@ from rootblood.domain.keys import parse_public_key
 from rootblood.domain.tokens import Scope
 from rootblood.errors import NotFoundError
 from rootblood.services.accounts import Accounts
+from rootblood.services.audit import Audit
 from rootblood.services.environments import RESTART_GRACE_S, Environments
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
@@ -36,6 +37,7 @@ class Api:
         links: log one in.
         tokens: of programs.
         tmux_sessions: in which shells go on.
+        audit: what was done to the account.
         authentication: tells the caller.
         base: path of the site, without a slash at its end.
         others: what else the API does.
@@ -50,6 +52,7 @@ class Api:
         links: Links,
         tokens: Tokens,
         tmux_sessions: TmuxSessions,
+        audit: Audit,
         authentication: ApiAuthentication,
         base: str,
         others: Sequence[Operation] = (),
@@ -60,6 +63,7 @@ class Api:
         self._links = links
         self._tokens = tokens
         self._tmux_sessions = tmux_sessions
+        self._audit = audit
         self._authentication = authentication
         self._base = base
         self._others = others
@@ -122,6 +126,7 @@ class Api:
             Operation(
                 "POST", "/keys", "addKey", "Let a public key log in", Scope.KEYS_WRITE, self._add_key,
                 takes=models.NewKey, gives=models.Key, status=HTTPStatus.CREATED,
+                fails=[HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT],
             ),
             Operation(
                 "DELETE", "/keys/{fingerprint}", "deleteKey", "Let a key log in no more",
@@ -151,11 +156,15 @@ class Api:
                 "DELETE", "/tokens/{id}", "deleteToken", "Delete an API token",
                 Scope.TOKENS_WRITE, self._delete_token, status=no_content,
             ),
+            Operation(
+                "GET", "/activity", "listActivity", "What was done to the account, the newest first",
+                Scope.ACTIVITY_READ, self._activity, asks=models.ActivityQuery, gives=models.Activity,
+            ),
         ]  # fmt: skip
 
     async def _open_session(self, call: Call) -> BaseModel:
-        await self._environments.start(call.caller.account)
-        secret, expires_at = await self._links.make(call.caller.account)
+        await self._environments.start(call.caller.account, by=call.actor)
+        secret, expires_at = await self._links.make(call.caller.account, by=call.actor)
         return models.Session(
             url=f"{call.origin}{self._base}{LINK_PATH}/{secret}",
             expires_at=expires_at,
@@ -169,19 +178,21 @@ class Api:
         )
 
     async def _start(self, call: Call) -> BaseModel:
-        await self._environments.start(call.caller.account)
+        await self._environments.start(call.caller.account, by=call.actor)
         return await self._environment(call)
 
     async def _stop(self, call: Call) -> BaseModel:
-        await self._environments.stop(call.caller.account, StopReason.OWNER, grace_s=RESTART_GRACE_S)
+        await self._environments.stop(
+            call.caller.account, StopReason.OWNER, grace_s=RESTART_GRACE_S, by=call.actor
+        )
         return await self._environment(call)
 
     async def _restart(self, call: Call) -> BaseModel:
-        await self._environments.restart(call.caller.account)
+        await self._environments.restart(call.caller.account, by=call.actor)
         return await self._environment(call)
 
     async def _delete_environment(self, call: Call) -> None:
-        await self._environments.remove(call.caller.account, StopReason.OWNER)
+        await self._environments.remove(call.caller.account, StopReason.OWNER, by=call.actor)
 
     async def _list_sessions(self, call: Call) -> BaseModel:
         found = await self._tmux_sessions.list(call.caller.account)
@@ -196,16 +207,15 @@ class Api:
 
     async def _add_key(self, call: Call) -> BaseModel:
         new: models.NewKey = call.body
-        return models.Key.of(
-            await self._accounts.add_key(call.caller.account.name, parse_public_key(new.line))
-        )
+        key = parse_public_key(new.line)
+        return models.Key.of(await self._accounts.add_key(call.caller.account.name, key, by=call.actor))
 
     async def _delete_key(self, call: Call) -> None:
         name, fingerprint = call.caller.account.name, call.path["fingerprint"]
         # By the whole fingerprint: a program has it, and a beginning might fit another key one day.
         if all(fingerprint != entry.key.fingerprint for entry in await self._accounts.keys(name)):
             raise NotFoundError("you have no such key")
-        await self._accounts.delete_key(name, fingerprint)
+        await self._accounts.delete_key(name, fingerprint, by=call.actor)
 
     async def _login_sessions(self, call: Call) -> BaseModel:
         current = call.caller.login
@@ -221,10 +231,10 @@ class Api:
         )
 
     async def _end_login_sessions(self, call: Call) -> None:
-        await self._logins.end_all(call.caller.account)
+        await self._logins.end_all(call.caller.account, by=call.actor)
 
     async def _end_login_session(self, call: Call) -> None:
-        await self._logins.end(call.caller.account, call.path["id"])
+        await self._logins.end(call.caller.account, call.path["id"], by=call.actor)
 
     async def _list_tokens(self, call: Call) -> BaseModel:
         found = await self._tokens.list(call.caller.account)
@@ -241,11 +251,21 @@ class Api:
             scopes=new.scopes,
             lifetime=timedelta(seconds=new.expires_in_s),
             not_after=by.expires_at if by is not None else None,
+            by=call.actor,
         )
         return models.MadeToken(secret=secret, token=models.Token.of(token))
 
     async def _delete_token(self, call: Call) -> None:
-        await self._tokens.delete(call.caller.account, call.path["id"])
+        await self._tokens.delete(call.caller.account, call.path["id"], by=call.actor)
+
+    async def _activity(self, call: Call) -> BaseModel:
+        asked: models.ActivityQuery = call.query
+        found = await self._audit.list(call.caller.account, limit=asked.limit + 1, before=asked.cursor)
+        shown = found[: asked.limit]
+        return models.Activity(
+            events=[models.Event.of(event) for event in shown],
+            next_cursor=shown[-1].id if len(found) > len(shown) else None,
+        )
 
 
 def _showing(document: dict[str, Any]) -> Handler:

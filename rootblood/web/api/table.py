@@ -4,7 +4,7 @@ An operation says its method, path, scope, query, body and answer once. The rout
 the OpenAPI document, so that neither can say what the other does not.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
+from rootblood.domain.audit import Actor
 from rootblood.domain.tokens import Scope
 from rootblood.web.api.auth import ApiAuthentication, Caller
 from rootblood.web.api.problems import faults_of, problem
@@ -34,8 +35,8 @@ class Call:
     origin: str
     """What the caller calls this site."""
 
-    address: str
-    """From where the call comes."""
+    actor: Actor
+    """The caller, and from where the call comes, for the trail of the account that it is about."""
 
     query: Any = None
     """What the operation asks for beside the path, made of the query; None where it asks for nothing."""
@@ -60,7 +61,10 @@ class Operation:
     """None means that the answer has no body."""
 
     asks: type[BaseModel] | None = None
-    """Its query, of plain values; None means that it has none."""
+    """Its query, of plain values, every one of which has a default; None means that it has none."""
+
+    fails: Sequence[HTTPStatus] = ()
+    """How it may fail beside what any operation of its kind does: see `openapi`."""
 
     status: HTTPStatus = HTTPStatus.OK
     """Of the answer when all went well."""
@@ -95,7 +99,7 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
             path=request.match_info,
             body=body,
             origin=authentication.origin(request),
-            address=authentication.address(request),
+            actor=authentication.actor(request, caller),
             query=query,
         )
         answer = await operation.act(call)
@@ -135,7 +139,8 @@ async def _body_of(request: web.Request, operation: Operation) -> BaseModel | we
     elif request.content_type != _JSON:
         raise web.HTTPUnsupportedMediaType(text=f"the body is {_JSON}")
     try:
-        return operation.takes.model_validate_json(data)
+        # Strict: what the document says is a number is no text that looks like one.
+        return operation.takes.model_validate_json(data, strict=True)
     except ValidationError as error:
         return problem(
             request, HTTPStatus.UNPROCESSABLE_ENTITY, "the body is not as it should be", faults_of(error)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.hdrs import METH_GET, METH_HEAD
 
-from rootblood.services.metrics import Door
+from rootblood.domain.audit import Door
 from rootblood.settings import MetricsSettings
 from rootblood.web.metrics.census import Census, EnvironmentCount
 from rootblood.web.metrics.registry import CONTENT_TYPE, Registry

@@ -7,8 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from rootblood import __version__
+from rootblood.domain.audit import Door
 from rootblood.domain.environments import EnvironmentState
-from rootblood.services.metrics import Door, LoginOutcome
+from rootblood.services.metrics import ENTRANCES, LoginOutcome
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -83,7 +84,7 @@ class Registry:
         )
         build.labels(__version__, platform.python_version()).set(1)
         # From the start on, so that the first of each is a step and no new series.
-        for door in Door:
+        for door in ENTRANCES:
             self._connections.labels(door)
             self._turned_away.labels(door)
             for outcome in LoginOutcome:
@@ -129,7 +130,7 @@ class Registry:
         environments: Mapping[EnvironmentState, int] | None,
     ) -> None:
         """There is so much of everything now; no `environments` where the engine does not answer."""
-        for door in Door:
+        for door in ENTRANCES:
             self._open_connections.labels(door).set(connections[door])
             self._open_sessions.labels(door).set(sessions[door])
         self._penalized.set(penalized)

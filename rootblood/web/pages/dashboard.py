@@ -64,22 +64,24 @@ class Dashboard:
         return {"details": details, "usage": usage, "state": state, "trouble": ""}
 
     async def _start(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
-        await self._environments.start(visitor.account)
+        await self._environments.start(visitor.account, by=visitor.actor)
         return self._pages.redirect("/")
 
     async def _stop(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
-        await self._environments.stop(visitor.account, StopReason.OWNER, grace_s=RESTART_GRACE_S)
+        await self._environments.stop(
+            visitor.account, StopReason.OWNER, grace_s=RESTART_GRACE_S, by=visitor.actor
+        )
         return self._pages.redirect("/")
 
     async def _restart(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
-        await self._environments.restart(visitor.account)
+        await self._environments.restart(visitor.account, by=visitor.actor)
         return self._pages.redirect("/")
 
     async def _end(self, request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
         with suppress(NotFoundError):  # by another tab, a moment ago: as wanted
-            await self._logins.end(visitor.account, request.match_info["id"])
+            await self._logins.end(visitor.account, request.match_info["id"], by=visitor.actor)
         return self._pages.redirect("/")
 
     async def _end_all(self, _request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
-        await self._logins.end_all(visitor.account)
+        await self._logins.end_all(visitor.account, by=visitor.actor)
         return self._pages.redirect("/")

@@ -50,11 +50,11 @@ class LinkPages:
     async def _use(self, request: web.Request) -> web.Response:
         client = self._doorkeeper.clients.of(request)
         await read_form(request, client, self._doorkeeper.form_secret(request))
-        link = await self._links.use(request.match_info["secret"])
+        link = await self._links.use(request.match_info["secret"], by=self._doorkeeper.actor(request))
         if link is None:
             return self._pages.refusal(request, HTTPStatus.GONE, _GONE)
         session = link.tmux_session
         response = self._pages.redirect("/" if session is None else f"/terminal?session={session}")
-        if not await self._doorkeeper.admit(request, response, link.account):
+        if not await self._doorkeeper.admit(request, response, link.account, method="link"):
             return self._pages.refusal(request, HTTPStatus.GONE, _GONE)
         return response

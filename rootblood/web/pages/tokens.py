@@ -54,13 +54,13 @@ class TokenPages:
                 message="A token needs a name, an end, and something that it is good for.",
             )
         secret, _ = await self._tokens.create(
-            visitor.account, name=name, scopes=scopes, lifetime=timedelta(days=days)
+            visitor.account, name=name, scopes=scopes, lifetime=timedelta(days=days), by=visitor.actor
         )
         return await self._page(visitor, status=HTTPStatus.CREATED, secret=secret)
 
     async def _delete(self, request: web.Request, visitor: Visitor, _fields: Fields) -> web.Response:
         with suppress(NotFoundError):  # by another tab, a moment ago: as wanted
-            await self._tokens.delete(visitor.account, request.match_info["id"])
+            await self._tokens.delete(visitor.account, request.match_info["id"], by=visitor.actor)
         return self._pages.redirect("/tokens")
 
     async def _page(

@@ -168,16 +168,17 @@ class AccountOperations:
             password=_plain(new.password),
             keys=[parse_public_key(line) for line in new.keys],
             admin=new.admin,
+            by=call.actor,
         )
         return Account.of(account)
 
     async def _lock(self, call: Call) -> BaseModel:
         name = _somebody_else(call, "lock")
-        await self._accounts.lock(name)
+        await self._accounts.lock(name, by=call.actor)
         return await self._get(call)
 
     async def _unlock(self, call: Call) -> BaseModel:
-        await self._accounts.unlock(call.path["name"])
+        await self._accounts.unlock(call.path["name"], by=call.actor)
         return await self._get(call)
 
     async def _set_password(self, call: Call) -> None:
@@ -186,10 +187,10 @@ class AccountOperations:
             raise ConflictError(
                 "without a password and without a key you would lock yourself out: add a key first"
             )
-        await self._accounts.set_password(name, _plain(new.password))
+        await self._accounts.set_password(name, _plain(new.password), by=call.actor)
 
     async def _delete(self, call: Call) -> None:
-        await self._administration.delete(_somebody_else(call, "delete"))
+        await self._administration.delete(_somebody_else(call, "delete"), by=call.actor)
 
 
 def _plain(password: SecretStr | None) -> str | None:

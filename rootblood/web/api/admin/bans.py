@@ -144,7 +144,7 @@ class BanOperations:
     async def _add(self, call: Call) -> BaseModel:
         new: NewBan = call.body
         network = network_of(new.network)
-        own = address_of(call.address)
+        own = address_of(call.actor.peer or "")
         if own is not None and own in network and not new.force:
             raise ConflictError(
                 f"you call from {own}, which is in that network, and would ban yourself: "

@@ -91,11 +91,11 @@ class EnvironmentOperations:
 
     async def _stop(self, call: Call) -> BaseModel:
         account = await self._accounts.get(call.path["name"])
-        await self._environments.stop(account, StopReason.ADMINISTRATOR)
+        await self._environments.stop(account, StopReason.ADMINISTRATOR, by=call.actor)
         return models.Environment.of(
             await self._environments.inspect(account), await self._environments.usage(account)
         )
 
     async def _remove(self, call: Call) -> None:
         account = await self._accounts.get(call.path["name"])
-        await self._environments.remove(account, StopReason.ADMINISTRATOR)
+        await self._environments.remove(account, StopReason.ADMINISTRATOR, by=call.actor)
