@@ -1,7 +1,8 @@
 """A client's channel as a stream of bytes, for what the front door itself has to say on it.
 
 Both ways it is bounded: what the client sends ahead waits in its own window, and who sends waits until the
-client has taken enough of what was sent before.
+client has taken enough of what was sent before. A client that says it has no more to ask, and takes nothing,
+has left: OpenSSH's `ssh` stays behind like that when the `scp` or `sftp` that started it is killed.
 """
 
 import asyncio
@@ -25,15 +26,25 @@ class ByteStream:
     def __init__(self, channel: "asyncssh.SSHServerChannel[bytes]", *, terminal: bool) -> None:
         self._channel = channel
         self._terminal = terminal
-        self._room = asyncio.Event()
-        self._room.set()
+        self._has_room = True
+        self._ended = False
+        self._decided = asyncio.Event()
+        """Whether there is room, or will never be."""
+
+        self._decided.set()
         self.reader = asyncio.StreamReader(_HELD_BYTES)
         # All that it asks of a transport is to pause and to resume reading.
         self.reader.set_transport(cast("asyncio.Transport", channel))
 
     async def send(self, data: bytes) -> None:
-        """Send data, once there is room for it; it is dropped when the client has left."""
-        await self._room.wait()
+        """Send data, once there is room for it.
+
+        Raises:
+            BrokenPipeError: the client has left.
+        """
+        await self._decided.wait()
+        if not self._has_room:
+            raise BrokenPipeError
         if not self._channel.is_closing():
             self._channel.write(data)
 
@@ -48,8 +59,17 @@ class ByteStream:
 
     def pause_writing(self) -> None:
         """There is no room for now."""
-        self._room.clear()
+        self._has_room = False
+        if not self._ended:
+            self._decided.clear()
 
     def resume_writing(self) -> None:
-        """There is room again, or nobody left to need it."""
-        self._room.set()
+        """There is room again."""
+        self._has_room = True
+        self._decided.set()
+
+    def end_reading(self) -> None:
+        """The client sends no more."""
+        self.reader.feed_eof()
+        self._ended = True
+        self._decided.set()

@@ -31,7 +31,8 @@ This is the export drive: the home of {name}, to take away. It is read-only, and
 _EXPLANATION = """
 home.tar.gz and home.tar.zst are made while you read them, so their size is not known before. If anything goes
 wrong on the way, the copy fails: what it left is not whole, and no program takes it for whole. They cannot be
-resumed, nor read from the middle. sshfs needs `-o direct_io` to read them.
+resumed, nor read from the middle. Programs that must know a size before they copy cannot take them this way:
+pscp needs `-scp`, sshfs `-o direct_io`.
 
 home-<date>-<time>-<id>.* are kept here until they expire. They have a size and a checksum, and a copy that
 broke off can be resumed:

@@ -159,7 +159,8 @@ class LiveFile:
         await self._end()
         if self._given == 0 and not (self._whole or self._complained):
             raise ConflictError(
-                f"nothing was read of {self._name}, which has no size; {self._instead} (sshfs: -o direct_io)"
+                f"nothing was read of {self._name}, whose size is not known; "
+                f"{self._instead} (with sshfs, -o direct_io)"
             )
 
     async def _end(self) -> None:

@@ -84,7 +84,7 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
 
     @override
     def eof_received(self) -> bool:
-        self._stream.reader.feed_eof()
+        self._stream.end_reading()
         return True  # what was asked for is still to be answered
 
     @override
@@ -108,6 +108,10 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
     async def _serve(self) -> None:
         try:
             status = await self._serve_request()
+        except BrokenPipeError:
+            self._connection.log.info("drive_client_left")
+            self._channel.abort()  # what it was sent last has no way to go
+            return
         except PacketDecodeError as error:
             self._connection.log.warning("drive_request_malformed", cause=str(error))
             self._stream.tell("that is no SFTP")

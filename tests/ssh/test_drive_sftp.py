@@ -75,7 +75,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Conversation]:
     reply, answer = await made.ask(codes.FXP_INIT)
     assert (reply, answer.get_string()) == (codes.FXP_VERSION, b"limits@openssh.com")
     yield made
-    made.stream.reader.feed_eof()
+    made.stream.end_reading()
     await serving
     assert made.exports.running == 0
 
@@ -213,8 +213,24 @@ async def test_nothing_is_answered_that_the_client_does_not_take(client: Convers
     for _ in range(100):
         await asyncio.sleep(0)
     assert client.channel.sent == b""
-    client.channel.closing = True
     client.stream.resume_writing()
+    while len(client.channel.sent) < 1000:  # noqa: ASYNC110 - the server is another task
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_no_more_and_takes_nothing_has_left(tmp_path: Path) -> None:
+    made = Conversation(tmp_path)
+    made.exports.archive = FakeArchive([b"abc"])
+    serving = asyncio.ensure_future(made.server.serve())
+    handle = await made.open(b"home.tar.gz")
+    assert made.exports.running == 1
+    made.stream.pause_writing()
+    request = Byte(codes.FXP_READ) + UInt32(7) + String(handle) + UInt64(0) + UInt32(1)
+    made.stream.reader.feed_data(UInt32(len(request)) + request)
+    made.stream.end_reading()
+    with pytest.raises(BrokenPipeError):
+        await serving
+    assert made.exports.running == 0
 
 
 @pytest.mark.parametrize("sent", [UInt32(2**32 - 1), UInt32(0), UInt32(3) + b"abc"])
@@ -233,7 +249,7 @@ async def test_any_packet_is_answered_and_gives_away_no_other_file(
     made = Conversation(tmp_path)
     body = Byte(kind) + UInt32(7) + content
     made.stream.reader.feed_data(UInt32(len(body)) + body)
-    made.stream.reader.feed_eof()
+    made.stream.end_reading()
     with suppress(PacketDecodeError):
         await made.server.serve()
     assert len(made.channel.sent) > 4
