@@ -5,6 +5,9 @@ provider has. A few wrong passwords cost nothing; each further one doubles the t
 there is looked at. A right one takes nothing back, as an attacker may have an account too. Keys are never
 penalised: they cannot be guessed, and a class behind one address must get in by them.
 
+A password that an account gives from inside its own environment comes from no address: there the account
+itself is the source.
+
 The table lives in this process, on a clock that nobody sets, and has an end: when it is full, the source that
 failed longest ago is forgotten.
 """
@@ -17,13 +20,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from rootblood.domain.accounts import Account
 from rootblood.errors import LimitReachedError, PenalizedError
 from rootblood.settings import PenaltySettings
 
 _IPV6_PREFIX = 64
 
-Source = IPv4Network | IPv6Network | None
-"""None is where an address could not be told; it is a source like any other."""
+Source = IPv4Network | IPv6Network | str | None
+"""A userhash is an account, from inside; None is where an address could not be told, a source like any other.
+"""
 
 
 @dataclass(slots=True)
@@ -53,23 +58,23 @@ class Penalties:
         self._records: OrderedDict[Source, _Record] = OrderedDict()
         self._turns: dict[Source, _Turn] = {}
 
-    def check(self, address: str) -> None:
-        """Pass if a password from `address` may be checked now.
+    def check(self, origin: str | Account) -> None:
+        """Pass if a password from `origin`, an address or an account, may be checked now.
 
         Raises:
             PenalizedError: not before some time has gone by.
         """
-        record = self._records.get(source_of(address))
+        record = self._records.get(source_of(origin))
         remaining_s = record.until - self._clock() if record is not None else 0.0
         if remaining_s > 0:
             raise PenalizedError("too many wrong passwords; try again later", remaining_s)
 
-    def failed(self, address: str) -> None:
-        """Count a wrong password from `address`."""
-        parsed = _parsed(address)
+    def failed(self, origin: str | Account) -> None:
+        """Count a wrong password from `origin`, an address or an account."""
+        parsed = None if isinstance(origin, Account) else _parsed(origin)
         if parsed is not None and any(parsed in network for network in self._settings.exempt):
             return
-        source = source_of(address)
+        source = source_of(origin)
         now = self._clock()
         record = self._records.pop(source, None)
         if record is None or now >= max(record.last_at + self._settings.forget_s, record.until):
@@ -86,7 +91,7 @@ class Penalties:
             self._records.popitem(last=False)
 
     @asynccontextmanager
-    async def turn(self, address: str) -> AsyncIterator[None]:
+    async def turn(self, origin: str | Account) -> AsyncIterator[None]:
         """Wait until no other password from there is being checked.
 
         So many at once are no way around the penalty that the first of them brings.
@@ -95,14 +100,14 @@ class Penalties:
             LimitReachedError: too many wait already.
             PenalizedError: those ahead were wrong too often.
         """
-        source = source_of(address)
+        source = source_of(origin)
         turn = self._turns.setdefault(source, _Turn())
         if turn.wanted_by > self._settings.max_waiting:
             raise LimitReachedError("too many logins at once from there: try again in a moment")
         turn.wanted_by += 1
         try:
             async with turn.lock:
-                self.check(address)
+                self.check(origin)
                 yield
         finally:
             turn.wanted_by -= 1
@@ -110,9 +115,11 @@ class Penalties:
                 self._turns.pop(source, None)
 
 
-def source_of(address: str) -> Source:
-    """What counts as one source with `address`."""
-    parsed = _parsed(address)
+def source_of(origin: str | Account) -> Source:
+    """What counts as one source with `origin`, an address or an account."""
+    if isinstance(origin, Account):
+        return origin.userhash
+    parsed = _parsed(origin)
     if parsed is None:
         return None
     if isinstance(parsed, IPv6Address):
