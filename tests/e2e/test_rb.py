@@ -268,7 +268,7 @@ def test_a_password_is_asked_for_unseen(
         assert "a new" not in screen.replace("have a new", "")
 
         window.enter("clear; rb passwd; echo status $? $(stty | grep -c -- -echo)")
-        window.wait_for("Current password: ")
+        window.wait_for("Current password:")
         window.press("C-c")
         window.wait_for("$ ")
         window.enter("clear; echo $(stty | grep -c -- -echo) seen")
