@@ -5,6 +5,9 @@ provider has. A few wrong passwords cost nothing; each further one doubles the t
 there is looked at. A right one takes nothing back, as an attacker may have an account too. Keys are never
 penalised: they cannot be guessed, and a class behind one address must get in by them.
 
+A password that an account gives from inside its own environment comes from no address: there the account
+itself is the source.
+
 The table lives in this process, on a clock that nobody sets, and has an end: when it is full, the source that
 failed longest ago is forgotten.
 """
@@ -17,14 +20,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
+from rootblood.domain.accounts import Account
 from rootblood.domain.networks import Network, address_of
 from rootblood.errors import LimitReachedError, PenalizedError
 from rootblood.settings import PenaltySettings
 
 _IPV6_PREFIX = 64
 
-Source = IPv4Network | IPv6Network | None
-"""None is where an address could not be told; it is a source like any other."""
+Source = IPv4Network | IPv6Network | str | None
+"""A userhash is an account, from inside; None is where an address could not be told, a source like any other.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +70,23 @@ class Penalties:
         self._records: OrderedDict[Source, _Record] = OrderedDict()
         self._turns: dict[Source, _Turn] = {}
 
-    def check(self, address: str) -> None:
-        """Pass if a password from `address` may be checked now.
+    def check(self, origin: str | Account) -> None:
+        """Pass if a password from `origin`, an address or an account, may be checked now.
 
         Raises:
             PenalizedError: not before some time has gone by.
         """
-        record = self._records.get(source_of(address))
+        record = self._records.get(source_of(origin))
         remaining_s = record.until - self._clock() if record is not None else 0.0
         if remaining_s > 0:
             raise PenalizedError("too many wrong passwords; try again later", remaining_s)
 
-    def failed(self, address: str) -> None:
-        """Count a wrong password from `address`."""
-        parsed = address_of(address)
+    def failed(self, origin: str | Account) -> None:
+        """Count a wrong password from `origin`, an address or an account."""
+        parsed = None if isinstance(origin, Account) else address_of(origin)
         if parsed is not None and any(parsed in network for network in self._settings.exempt):
             return
-        source = source_of(address)
+        source = source_of(origin)
         now = self._clock()
         record = self._records.pop(source, None)
         if record is None or now >= max(record.last_at + self._settings.forget_s, record.until):
@@ -109,13 +114,17 @@ class Penalties:
 
     def forgive(self, network: Network) -> bool:
         """Forget what came from the sources in a network, or around it; False when nothing did."""
-        forgiven = [source for source in self._records if source is not None and source.overlaps(network)]
+        forgiven = [
+            source
+            for source in self._records
+            if isinstance(source, IPv4Network | IPv6Network) and source.overlaps(network)
+        ]
         for source in forgiven:
             del self._records[source]
         return bool(forgiven)
 
     @asynccontextmanager
-    async def turn(self, address: str) -> AsyncIterator[None]:
+    async def turn(self, origin: str | Account) -> AsyncIterator[None]:
         """Wait until no other password from there is being checked.
 
         So many at once are no way around the penalty that the first of them brings.
@@ -124,14 +133,14 @@ class Penalties:
             LimitReachedError: too many wait already.
             PenalizedError: those ahead were wrong too often.
         """
-        source = source_of(address)
+        source = source_of(origin)
         turn = self._turns.setdefault(source, _Turn())
         if turn.wanted_by > self._settings.max_waiting:
             raise LimitReachedError("too many logins at once from there: try again in a moment")
         turn.wanted_by += 1
         try:
             async with turn.lock:
-                self.check(address)
+                self.check(origin)
                 yield
         finally:
             turn.wanted_by -= 1
@@ -139,9 +148,11 @@ class Penalties:
                 self._turns.pop(source, None)
 
 
-def source_of(address: str) -> Source:
-    """What counts as one source with `address`."""
-    parsed = address_of(address)
+def source_of(origin: str | Account) -> Source:
+    """What counts as one source with `origin`, an address or an account."""
+    if isinstance(origin, Account):
+        return origin.userhash
+    parsed = address_of(origin)
     if parsed is None:
         return None
     if isinstance(parsed, IPv6Address):

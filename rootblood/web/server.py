@@ -36,7 +36,8 @@ from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
 from rootblood.web.bans import BanGuard
-from rootblood.web.calls import Calls
+from rootblood.web.calls.operations import Operations
+from rootblood.web.calls.server import Calls
 from rootblood.web.clients import Clients
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
@@ -166,8 +167,18 @@ class WebDoor:
         self._audit = audit
         self._sockets: TerminalSockets | None = None
         self._server: web.Server | None = None
+        self._tmux_sessions = TmuxSessions(environments)
         self._calls = Calls(
-            accounts=accounts, environments=environments, links=links, logins=logins, visitors=visitors
+            accounts,
+            Operations(
+                accounts=accounts,
+                environments=environments,
+                links=links,
+                logins=logins,
+                tmux_sessions=self._tmux_sessions,
+                penalties=penalties,
+                visitors=visitors,
+            ),
         )
 
     def answer(self, account: Account) -> asyncio.Protocol | None:
@@ -259,8 +270,8 @@ class WebDoor:
                 logins=self._logins,
                 links=self._links,
                 tokens=self._tokens,
-                tmux_sessions=TmuxSessions(self._environments),
                 audit=self._audit,
+                tmux_sessions=self._tmux_sessions,
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,
                 others=[

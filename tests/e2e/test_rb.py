@@ -1,22 +1,20 @@
 """`rb`, the account's own command in its environment: what it prints, and who it is taken for."""
 
-import http.cookiejar
+import itertools
 import re
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.conftest import client_of
+from tests.e2e.conftest import ALICE_PASSWORD, client_of, make_key
+from tests.e2e.http_browser import Browser
 from tests.e2e.installation import Client, Installation, Server, wait_until
 from tests.e2e.terminal import Terminal, terminal
 
-_FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 _URL = re.compile(r"http://127\.0\.0\.1:\d+/session/[A-Za-z0-9_-]{43}")
 CALL = "curl -s -o /dev/null -w '%{http_code}' -X POST"
 PORT = 17761
@@ -34,36 +32,6 @@ print("up", file=open("said", "w"), flush=True)
 while True:
     server.accept()[0].close()
 """
-
-
-class Browser:
-    """Keeps cookies and sends forms as pages of the site do."""
-
-    def __init__(self) -> None:
-        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        self.url = ""
-        """Of the last page."""
-
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
-
-    def fetch(self, url: str, data: dict[str, str] | None = None) -> tuple[int, str]:
-        """Status and page, after redirects."""
-        parts = urllib.parse.urlsplit(url)
-        form = urllib.parse.urlencode(data).encode() if data is not None else None
-        request = urllib.request.Request(url, form, {"Origin": f"{parts.scheme}://{parts.netloc}"})  # noqa: S310
-        try:
-            with self._opener.open(request, timeout=30) as response:
-                self.url = response.url
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def press(self, url: str) -> tuple[int, str]:
-        """Open the link's page and press its button."""
-        token = _FORM_TOKEN.search(self.fetch(url)[1])
-        assert token is not None
-        return self.fetch(url, {"form_token": token[1]})
 
 
 def log_in(stack: ExitStack, directory: Path, client: Client) -> Terminal:
@@ -89,20 +57,34 @@ def test_a_link_logs_a_browser_in_once(alice: Client) -> None:
     assert Browser().fetch(url)[0] == 410
 
 
-def test_a_link_leads_to_the_tmux_session_it_was_typed_in(alice: Client, tmp_path: Path) -> None:
+def test_a_link_leads_to_the_tmux_session_it_was_typed_in(
+    server: Server, alice: Client, tmp_path: Path
+) -> None:
     with ExitStack() as stack:
-        windows = [log_in(stack, tmp_path / name, alice) for name in ("one", "other")]
-        for window in windows:
-            window.enter("clear; echo session $ROOTBLOOD_SESSION; rb web")
+        windows = {name: log_in(stack, tmp_path / name, alice) for name in ("one", "two", "three")}
+        for name, window in windows.items():
+            window.enter(f"mine={name}; clear; echo session $ROOTBLOOD_SESSION; rb web")
             screen = window.wait_for("/session/")
             number, url = re.search(r"^session (\d+)$", screen, re.MULTILINE), _URL.search(screen)
             assert number is not None
             assert url is not None
+            listed = re.findall(
+                r"^(\d+)( \(this one\))? .* bash  ", alice.output("rb sessions"), re.MULTILINE
+            )
+            assert (number[1], "") in listed
+
             browser = Browser()
             browser.press(url[0])
-            assert browser.url.endswith(f"/terminal?session={number[1]}")
-        for window in windows:
-            window.enter("exit")
+            query = f"?session={number[1]}"
+            assert browser.url.endswith(f"/terminal{query}")
+            with browser.terminal(server.web_url, query) as tab:
+                tab.wait_for(r"/session/")  # the screen as it is
+                tab.enter("echo it is $mine; rb sessions")
+                tab.wait_for(f"it is {name}")
+                tab.wait_for(rf"{number[1]} \(this one\)")
+                window.wait_for(f"\nit is {name}")
+        for window in windows.values():
+            window.enter("clear; exit")
             window.wait_for("status=0")
 
 
@@ -203,7 +185,12 @@ def test_a_tmux_session_older_than_the_link(own_installation: Installation, tmp_
         wait_until(lambda: _URL.search(said()) is not None)
         url = _URL.search(again.screen)
         assert url is not None
-        assert "<h1>alice</h1>" in Browser().press(url[0])[1]
+        browser = Browser()
+        browser.press(url[0])
+        session = urlsplit(browser.url).query
+        assert re.fullmatch(r"session=\d+", session)
+        with browser.terminal(second.web_url, f"?{session}") as tab:
+            tab.wait_for("said 2")
 
 
 def test_nobody_answers_where_nobody_is_connected(own_installation: Installation, own_server: Server) -> None:
@@ -226,3 +213,98 @@ def test_a_locked_account_gets_no_link(own_installation: Installation) -> None:
             output, errors = held.communicate(b"\n", timeout=30)
     assert output == b"1\n"
     assert errors == b"rb: this account may not log in any more\n"
+
+
+def test_keys_are_the_accounts_own_to_change(own_installation: Installation, own_server: Server) -> None:
+    alice = client_of(own_installation, own_server, "alice")
+    path = make_key(own_installation.directory / "new_key")
+    public = path.with_suffix(".pub").read_text()
+    fingerprint = subprocess.run(
+        ["ssh-keygen", "-lf", str(path)], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    newcomer = Client(alice.directory, "alice", alice.port, path)
+
+    assert newcomer.run("true").returncode == 255
+    assert alice.output("rb key add", stdin=public.encode()).startswith(f"added {fingerprint}")
+    assert newcomer.output("rb key list | grep -c SHA256:") == "2\n"
+    assert newcomer.output("cat >new.pub; rb key add new.pub", stdin=public.encode()).startswith(
+        f"has been there already: {fingerprint}"
+    )
+    assert alice.output(f"rb key delete {fingerprint[:20]}").startswith(f"deleted {fingerprint}")
+    assert newcomer.run("true").returncode == 255
+
+    for command, said in (
+        ("rb key add", "rb: there is no public key in it\n"),
+        ("rb key add /nowhere", "rb: cannot read /nowhere\n"),
+        ("rb key add ~", "rb: cannot read /home/"),
+        ("rb key add /usr/bin/python3", "rb: that is "),
+        ("head -c 3000000 /dev/zero | tr '\\0' '\\n' | rb key add", "rb: that is too much"),
+        ("rb key delete SHA256:nothing", "rb: alice has no such key\n"),
+        ("rb key delete ''", "rb: which key?"),
+    ):
+        done = alice.run(command)
+        assert (done.returncode, said) == (1, done.stderr.decode()[: len(said)])
+
+
+def test_a_password_is_asked_for_unseen(
+    own_installation: Installation, own_server: Server, tmp_path: Path
+) -> None:
+    alice = client_of(own_installation, own_server, "alice")
+    with ExitStack() as stack:
+        window = log_in(stack, tmp_path / "one", alice)
+
+        rounds = itertools.count(1)
+
+        def begin() -> None:
+            number = next(rounds)
+            # Nothing of the round before may be taken for this one's.
+            window.enter(f"clear; echo round {number}; rb passwd; echo status $? $(stty | grep -c -- -echo)")
+            window.wait_for(f"round {number}\nCurrent password:")
+
+        def change(*answers: str) -> str:
+            begin()
+            for prompt, answer in zip(("Current", "New", "The same"), answers, strict=True):
+                window.wait_for(f"\n{prompt}")
+                window.enter(answer)
+            return window.wait_for("\nstatus ")
+
+        assert "not your current password" in change("wrong one", "a new \\ password", "a new \\ password")
+        assert "the two differ" in change(ALICE_PASSWORD, "a new \\ password", "another one")
+        screen = change(ALICE_PASSWORD, "a new \\ password", "a new \\ password")
+        assert "you have a new password" in screen
+        assert "status 0 0" in screen
+        assert "password\\" not in screen
+        assert "a new" not in screen.replace("have a new", "")
+
+        begin()
+        window.press("C-c")
+        window.wait_for("status 130 0")
+
+    Browser().log_in(own_server.web_url, "alice", "a new \\ password")
+
+
+def test_a_password_comes_from_a_program(own_installation: Installation, own_server: Server) -> None:
+    # bob has none at first.
+    bob = client_of(own_installation, own_server, "bob")
+    asked = bob.run("rb passwd")
+    assert (asked.returncode, b"rb: there is no terminal") == (1, asked.stderr[:24])
+    assert "new password" in bob.output("rb passwd --stdin", stdin=b"\nthe first of bob\n")
+    Browser().log_in(own_server.web_url, "bob", "the first of bob")
+
+    wrong = bob.run("rb passwd --stdin", stdin=b"\nthe second of bob\n")
+    assert (wrong.returncode, b"rb: that is not your current") == (1, wrong.stderr[:28])
+    bob.output("rb passwd --stdin", stdin=b"the first of bob\nthe second of bob\n")
+    Browser().log_in(own_server.web_url, "bob", "the second of bob")
+
+    # Enough wrong ones, and even the right one is not looked at; bob's key goes on working.
+    for _ in range(10):
+        assert bob.run("rb passwd --stdin", stdin=b"wrong\nthe third of bob\n").returncode == 1
+    refused = bob.run("rb passwd --stdin", stdin=b"the second of bob\nthe third of bob\n")
+    assert (refused.returncode, b"rb: too many wrong") == (1, refused.stderr[:18])
+
+
+def test_help_and_misuse(alice: Client) -> None:
+    assert alice.output("rb help").startswith("usage: rb web")
+    for wrong in ("", "what", "web --else", "key", "key delete", "key add a b", "passwd now", "sessions 3"):
+        done = alice.run(f"rb {wrong}")
+        assert (done.returncode, b"usage: rb", b"") == (2, done.stderr[:9], done.stdout)

@@ -1,7 +1,6 @@
 """The browser's terminal on the real engine: a page's WebSocket, the door's handler, the link, ttyd, tmux."""
 
 import asyncio
-import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -18,7 +17,7 @@ from blockbuster import BlockBuster
 from rootblood.app import Core, open_core
 from rootblood.domain.accounts import Account
 from rootblood.errors import NotFoundError
-from rootblood.services.terminals import TTYD_SOCKET, Terminals
+from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.settings import EngineSettings, Settings
 from rootblood.web.terminal import TerminalSockets
@@ -37,6 +36,9 @@ class Page:
     steps: list[str] = field(default_factory=list)
     """Of starting the environment."""
 
+    code: int | None = None
+    """What it was closed with."""
+
     @property
     def text(self) -> str:
         """All output, without what moves the cursor and changes colours."""
@@ -51,6 +53,9 @@ class Page:
     async def receive(self) -> bool:
         """Take what comes next; False at the end."""
         message = await self.websocket.receive()
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            # `close_code` is about the reply too, for which it may be too late when the machine is slow.
+            self.code = message.data
         if message.type is not aiohttp.WSMsgType.BINARY:
             return False
         if message.data[:1] == b"4":
@@ -72,7 +77,7 @@ class Page:
         async with asyncio.timeout(30):
             while await self.receive():
                 pass
-        return self.websocket.close_code
+        return self.code
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ async def test_sessions_are_listed_attached_made_and_ended(door: Door) -> None:
     sessions, alice = TmuxSessions(door.core.environments), await door.core.accounts.get("alice")
     async with door.page("alice", "?session=new") as one:
         await one.wait_for(r"\$")
-        await one.enter("printf '\\e]2;my ti''tle\\e\\\\'; exec sleep 600")
+        await one.enter("printf '\\e]2;my ti''tle\\e\\\\'; sleep 600")
         async with door.page("alice", "?session=new") as other:
             await other.wait_for(r"\$")
             async with asyncio.timeout(20):
@@ -219,18 +224,11 @@ async def test_an_environment_that_is_started_says_so_and_the_terminal_greets(do
         assert 1000 == await page.wait_closed()
 
 
-async def test_ttyd_ends_with_its_last_client_and_listens_on_no_port(
-    door: Door, alice: Client, bob: Client
-) -> None:
+async def test_ttyd_ends_with_its_last_client(door: Door, alice: Client) -> None:
     async with door.page("alice") as one, door.page("alice") as other:
         for page in (one, other):
             await page.wait_for(r"\$")
         assert "1\n" == await output(alice, "pgrep -cx ttyd")
-        assert "700\n" == await output(alice, f"stat -c %a $(dirname {TTYD_SOCKET})")
-        # State 0A is LISTEN; at 127.0.0.11 it is Docker's own resolver, at port 17761 what answers `rb`.
-        listening = """awk '$4 == "0A" && $2 !~ /^0B00007F|:4561$/' /proc/net/tcp /proc/net/tcp6"""
-        assert "" == await output(alice, listening)
-        assert "no\n" == await output(bob, f"[ -e {TTYD_SOCKET} ] || echo no")
         await other.enter("exit")
         await other.wait_closed()
         await one.enter("echo still $((1)) here")
@@ -238,26 +236,6 @@ async def test_ttyd_ends_with_its_last_client_and_listens_on_no_port(
         await one.enter("exit")
         await one.wait_closed()
     await asyncio.to_thread(wait_until, lambda: b"0\n" == alice.run("pgrep -cx ttyd").stdout, what="no ttyd")
-
-
-async def test_a_reader_of_300_kb_a_second_loses_nothing(door: Door, bob: Client) -> None:
-    # tmux would leave out what nobody could see.
-    await output(bob, "rb config shell plain; head -c 3000000 /dev/urandom | base64 -w0 > data")
-    expected = (await output(bob, "sha256sum < data")).split()[0]
-    async with door.page("bob") as page:
-        await page.wait_for(r"\$")
-        await page.enter("stty -echo -opost; printf 'be''gin'; cat data; printf 'end'; sleep 600")
-        while b"begin" not in page.output:
-            assert await page.receive()
-        del page.output[: page.output.index(b"begin") + 5]
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        async with asyncio.timeout(60):
-            while not page.output.endswith(b"end"):
-                assert await page.receive()
-                await asyncio.sleep(max(0, start + len(page.output) / 300_000 - loop.time()))
-    assert expected == hashlib.sha256(page.output[:-3]).hexdigest()
-    await output(bob, "rb config shell tmux; rm data")
 
 
 async def test_a_stopped_environment_breaks_off_and_is_there_again(

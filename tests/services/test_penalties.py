@@ -1,9 +1,11 @@
 """What wrong passwords cost where they come from, and nobody else."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
+from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.networks import network_of
 from rootblood.errors import LimitReachedError, PenalizedError
 from rootblood.services.penalties import Penalties, source_of
@@ -30,6 +32,19 @@ def clock() -> Clock:
 @pytest.fixture
 def penalties(clock: Clock) -> Penalties:
     return Penalties(SETTINGS, clock=clock)
+
+
+def an_account(name: str, userhash: str) -> Account:
+    return Account(
+        name=name,
+        uid=20001,
+        userhash=userhash,
+        state=AccountState.ACTIVE,
+        admin=False,
+        password_hash=None,
+        published=True,
+        created_at=datetime.now(UTC),
+    )
 
 
 def remaining_s(penalties: Penalties, address: str = ATTACKER) -> float:
@@ -118,6 +133,17 @@ def test_the_table_has_an_end_and_keeps_who_failed_last(penalties: Penalties) ->
     assert [True, False, True, True] == [
         remaining_s(penalties, f"203.0.113.{number}") > 0 for number in (1, 2, 3, 4)
     ]
+
+
+def test_an_account_is_a_source_of_its_own(penalties: Penalties) -> None:
+    alice, bob = an_account("alice", "a" * 32), an_account("bob", "b" * 32)
+    for _ in range(4):
+        penalties.failed(alice)
+
+    with pytest.raises(PenalizedError):
+        penalties.check(alice)
+    penalties.check(bob)
+    assert 0 == remaining_s(penalties)
 
 
 async def test_one_password_of_a_source_at_a_time(penalties: Penalties) -> None:

@@ -10,13 +10,22 @@ import aiohttp
 import pytest
 import segno
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.keys import PublicKey, parse_public_key
 from rootblood.services.accounts import Accounts
-from rootblood.web.calls import Calls
+from rootblood.services.penalties import Penalties
+from rootblood.services.tmux import TmuxSessions
+from rootblood.settings import PenaltySettings
+from rootblood.web.calls.operations import Operations
+from rootblood.web.calls.server import Calls
 from tests.web.conftest import PASSWORD, House, NewBrowser
 
 RB = {"X-RootBlood": "rb"}
+TEXT = {**RB, "Content-Type": "text/plain"}
+NEW_PASSWORD = "another battery staple"
 LINE_BYTES = 200_000
 
 
@@ -28,14 +37,25 @@ class Ssh:
     activities = ("vim \x1b[31m",)
 
 
+def some_key(comment: str = "") -> PublicKey:
+    key = Ed25519PrivateKey.generate().public_key()
+    encoded = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return parse_public_key(f"{encoded} {comment}")
+
+
 @pytest.fixture
 def calls(house: House) -> Calls:
     made = Calls(
-        accounts=house.accounts,
-        environments=house.environments,
-        links=house.links,
-        logins=house.logins,
-        visitors=lambda name: [Ssh()] if name == "alice" else [],
+        house.accounts,
+        Operations(
+            accounts=house.accounts,
+            environments=house.environments,
+            links=house.links,
+            logins=house.logins,
+            tmux_sessions=TmuxSessions(house.environments),
+            penalties=Penalties(PenaltySettings(free_failures=2)),
+            visitors=lambda name: [Ssh()] if name == "alice" else [],
+        ),
     )
     made.url = "https://example.org/box"
     return made
@@ -56,7 +76,7 @@ async def port(calls: Calls, alice: Account) -> AsyncIterator[int]:
 
 
 async def call(
-    port: int, method: str, path: str, headers: dict[str, str] | None = None, data: str | None = None
+    port: int, method: str, path: str, headers: dict[str, str] | None = None, data: str | bytes | None = None
 ) -> tuple[int, str]:
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
@@ -136,7 +156,7 @@ async def test_status_names_browsers_that_are_logged_in(
     ],
 )
 async def test_what_a_web_page_could_send_is_refused(port: int, status: int, headers: dict[str, str]) -> None:
-    for method, path in (("POST", "/web"), ("GET", "/status")):
+    for method, path in (("POST", "/web"), ("GET", "/status"), ("GET", "/keys"), ("GET", "/password")):
         assert status == (await call(port, method, path, headers))[0]
     assert status in {200, (await call(port, "OPTIONS", "/web", headers))[0]}
 
@@ -149,14 +169,167 @@ async def test_there_is_nothing_else(port: int, method: str, path: str) -> None:
     assert 404 == (await call(port, method, path))[0]
 
 
-async def test_a_body_is_refused(port: int) -> None:
-    assert 413 == (await call(port, "POST", "/web", data="x"))[0]
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {**TEXT, "Origin": "http://127.0.0.1:8000"},
+        {**TEXT, "Host": "evil.test"},
+        {**RB, "Content-Type": "application/x-www-form-urlencoded"},
+    ],
+)
+async def test_what_a_web_page_could_send_changes_nothing(
+    port: int, house: House, headers: dict[str, str]
+) -> None:
+    key = some_key()
+    for path, body in (("/password", f"{PASSWORD}\n{NEW_PASSWORD}\n"), ("/keys", key.line)):
+        assert (await call(port, "POST", path, headers, body))[0] in {403, 415, 421}
+    assert [] == list(await house.accounts.keys("alice"))
+    assert await house.accounts.authenticate_password("alice", PASSWORD) is not None
 
 
-async def test_an_account_that_is_locked_meanwhile_gets_nothing(port: int, house: House) -> None:
+@pytest.mark.parametrize("path", ["/web", "/web/qr", "/else"])
+async def test_a_body_is_refused_by_what_takes_none(port: int, path: str) -> None:
+    assert 413 == (await call(port, "POST", path, TEXT, "x"))[0]
+    assert 413 == (await call(port, "GET", "/keys", TEXT, "x"))[0]
+
+
+@pytest.mark.parametrize("path", ["/keys", "/keys/delete", "/password"])
+async def test_a_body_has_an_end_and_is_text(port: int, path: str) -> None:
+    status, text = await call(port, "POST", path, TEXT, "x\n" * 40_000)
+    assert (422, "that is too much:") == (status, text[:17])
+    assert (422, "that is not text in UTF-8\n") == await call(port, "POST", path, TEXT, b"\xff\n\xfe")
+    assert 422 == (await call(port, "POST", path, TEXT))[0]
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rootblood.web.calls.server._REQUEST_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(20):
+        head = "POST /keys HTTP/1.1\r\nHost: localhost\r\nX-RootBlood: rb\r\nContent-Type: text/plain\r\n"
+        writer.write(f"{head}Content-Length: 100\r\n\r\nssh-".encode())
+        assert b" 503 " in await reader.readline()
+        assert b"that takes too long" in await reader.read()
+    writer.close()
+
+
+async def test_keys_are_added_listed_and_deleted(port: int, house: House) -> None:
+    one, other = some_key("a laptop\x1b[31m"), some_key("a phone")
+    both = f"# mine\n{one.line}\n{other.line}\n"
+    status, text = await call(port, "POST", "/keys", TEXT, both)
+    assert (200, f"added {one.fingerprint} a laptop\\x1b[31m\nadded {other.fingerprint} a phone\n") == (
+        status,
+        text,
+    )
+    status, text = await call(port, "POST", "/keys", TEXT, one.line)
+    assert (200, f"has been there already: {one.fingerprint} a laptop\\x1b[31m\n") == (status, text)
+
+    status, text = await call(port, "GET", "/keys")
+    heading, *rows = text.splitlines()
+    assert (200, "FINGERPRINT") == (status, heading.split()[0])
+    assert [one.fingerprint, other.fingerprint] == [row.split()[0] for row in rows]
+    assert "\x1b" not in text
+
+    assert 404 == (await call(port, "POST", "/keys/delete", TEXT, "SHA256:nothing"))[0]
+    assert 422 == (await call(port, "POST", "/keys/delete", TEXT, "\n"))[0]
+    status, text = await call(port, "POST", "/keys/delete", TEXT, one.fingerprint + "\n")
+    assert (200, f"deleted {one.fingerprint} a laptop\\x1b[31m\n") == (status, text)
+    assert [other.blob] == [entry.key.blob for entry in await house.accounts.keys("alice")]
+
+
+async def test_what_is_no_key_adds_none(port: int, house: House) -> None:
+    status, text = await call(port, "POST", "/keys", TEXT, f"{some_key().line}\nnonsense\n")
+    assert (422, True) == (status, text.startswith("line 2: "))
+    status, text = await call(port, "POST", "/keys", TEXT, "\n".join(some_key().line for _ in range(51)))
+    assert (422, "at most 50 keys can be added at a time\n") == (status, text)
+    assert [] == list(await house.accounts.keys("alice"))
+
+
+async def test_a_password_is_changed_by_who_knows_it(
+    port: int, house: House, new_browser: NewBrowser
+) -> None:
+    assert (200, "set\n") == await call(port, "GET", "/password")
+    async with house.open() as url:
+        browser = new_browser(url)
+        await browser.log_in()
+        status, _ = await call(port, "POST", "/password", TEXT, f"{PASSWORD}\n{NEW_PASSWORD}\n")
+        assert 200 == status
+        assert 303 == (await browser.get("/")).status  # to the login form
+    assert await house.accounts.authenticate_password("alice", PASSWORD) is None
+    assert await house.accounts.authenticate_password("alice", NEW_PASSWORD) is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("", "two lines are needed"),
+        (f"{PASSWORD}\n", "two lines are needed"),
+        (f"{PASSWORD}\n{NEW_PASSWORD}\n{NEW_PASSWORD}\n", "two lines are needed"),
+        (f"\n{NEW_PASSWORD}\n", "that is not your current password"),
+        (f"{PASSWORD} \n{NEW_PASSWORD}\n", "that is not your current password"),
+        (f"{PASSWORD}\n\n", "a password has at least"),
+        (f"{PASSWORD}\n{'x' * 1025}\n", "a password has at most 1024 bytes"),
+        (f"{PASSWORD}\nnul\0nul nul\n", "a password is UTF-8 text without NUL"),
+    ],
+)
+async def test_a_password_stays_where_it_cannot_be_changed(
+    port: int, house: House, body: str, said: str
+) -> None:
+    status, text = await call(port, "POST", "/password", TEXT, body)
+    assert (422, said) == (status, text[: len(said)])
+    assert await house.accounts.authenticate_password("alice", PASSWORD) is not None
+
+
+async def test_the_first_password_needs_none(port: int, house: House) -> None:
+    await house.accounts.set_password("alice", None)
+    assert (200, "none\n") == await call(port, "GET", "/password")
+    assert 422 == (await call(port, "POST", "/password", TEXT, f"{PASSWORD}\n{NEW_PASSWORD}\n"))[0]
+    assert 200 == (await call(port, "POST", "/password", TEXT, f"\r\n{NEW_PASSWORD}\r\n"))[0]
+    assert await house.accounts.authenticate_password("alice", NEW_PASSWORD) is not None
+
+
+async def test_wrong_passwords_cost_time(port: int, house: House) -> None:
+    wrong, right = f"not this one\n{NEW_PASSWORD}\n", f"{PASSWORD}\n{NEW_PASSWORD}\n"
+    # At once, as one after the other.
+    statuses = sorted(
+        [
+            answer[0]
+            for answer in await asyncio.gather(
+                *(call(port, "POST", "/password", TEXT, wrong) for _ in range(6))
+            )
+        ]
+    )
+    assert [422] * 3 + [429] * 3 == statuses
+    assert (429, "too many wrong passwords; try again later\n") == await call(
+        port, "POST", "/password", TEXT, right
+    )
+    assert await house.accounts.authenticate_password("alice", PASSWORD) is not None
+
+
+async def test_sessions_of_an_environment_that_does_not_run(port: int) -> None:
+    assert (200, "SESSION  MADE  LAST USED  ATTACHED  RUNS  TITLE\n") == await call(port, "GET", "/sessions")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/web", None),
+        ("GET", "/status", None),
+        ("GET", "/sessions", None),
+        ("GET", "/keys", None),
+        ("POST", "/keys", "x"),
+        ("POST", "/keys/delete", "x"),
+        ("POST", "/password", f"{PASSWORD}\n{NEW_PASSWORD}\n"),
+    ],
+)
+async def test_an_account_that_is_locked_meanwhile_gets_nothing(
+    port: int, house: House, method: str, path: str, body: str | None
+) -> None:
     await house.accounts.lock("alice")
-    for method, path in (("POST", "/web"), ("GET", "/status")):
-        assert (404, "this account may not log in any more\n") == await call(port, method, path)
+    answer = await call(port, method, path, TEXT if body else RB, body)
+    assert (404, "this account may not log in any more\n") == answer
 
 
 async def test_an_engine_that_is_away_is_told_in_one_line(port: int, house: House) -> None:

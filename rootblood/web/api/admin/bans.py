@@ -5,6 +5,7 @@ A network has a slash in it, which proxies do not leave alone in a path, so it s
 
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,6 @@ from rootblood.services.bans import Bans
 from rootblood.services.penalties import Penalties
 from rootblood.web.api.table import Call, Operation
 
-_UNKNOWN = "unknown"
 _MAX_PENALTIES = 1000
 _TEN_YEARS_S = 10 * 365 * 24 * 3600
 
@@ -51,8 +51,11 @@ class Penalty(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    network: str
-    """`unknown` where the addresses could not be told."""
+    network: str | None
+    """Null where the source is none: `account` says it, or the addresses could not be told."""
+
+    account: str | None
+    """Userhash of the account out of whose environment `rb` was given wrong passwords."""
 
     failures: int
     remaining_s: float
@@ -62,7 +65,8 @@ class Penalty(BaseModel):
         """A penalty."""
         source = penalty.source
         return cls(
-            network=shown_network(source) if source is not None else _UNKNOWN,
+            network=shown_network(source) if isinstance(source, IPv4Network | IPv6Network) else None,
+            account=source if isinstance(source, str) else None,
             failures=penalty.failures,
             remaining_s=round(penalty.remaining_s, 1),
         )

@@ -1,0 +1,214 @@
+"""What can be asked for: a call in, the text that `rb` prints out."""
+
+import io
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import segno
+import structlog
+
+from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
+from rootblood.domain.keys import MAX_LINE_CHARS, parse_public_keys
+from rootblood.domain.rendering import moment, shown, status_rows, table
+from rootblood.domain.visitors import Visitor
+from rootblood.errors import ConflictError, InvalidInputError
+from rootblood.services.accounts import Accounts
+from rootblood.services.environments import Environments
+from rootblood.services.links import Links
+from rootblood.services.logins import Logins
+from rootblood.services.penalties import Penalties
+from rootblood.services.tmux import TmuxSessions
+from rootblood.web.pages.links import PATH as LINK_PATH
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_ACTOR = Actor(Door.RB)
+"""Who asks, for the account's trail: a program in the environment, which has no address."""
+
+_MAX_ROWS = 20
+_MAX_NEW_KEYS = 50
+_MAX_KEY_ROWS = 500
+
+_MAX_KEYS_BYTES = 8 * MAX_LINE_CHARS
+_MAX_FINGERPRINT_BYTES = 128
+_MAX_PASSWORDS_BYTES = 4096
+"""Two of them, each of at most `passwords.max_bytes`, 1 KiB; and more, so that one too long is told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What came out of an environment, checked to be a call of `rb`."""
+
+    account: Account
+    """As it is now; it may log in."""
+
+    session: str | None
+    """Number of the tmux session that `rb` was typed in; None where that was in none."""
+
+    url: str
+    """Where people reach the site."""
+
+    body: str
+    """Hostile text, not longer than the operation takes; empty where it takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that can be asked for."""
+
+    do: Callable[[Call], Awaitable[str]]
+    """Returns what `rb` prints, without the last newline."""
+
+    max_body_bytes: int = 0
+    """How much plain text it takes."""
+
+
+class Operations:
+    """Does what `rb` asks for.
+
+    Args:
+        accounts: whose keys and passwords these are.
+        environments: what is told of.
+        links: made for whoever asks.
+        logins: browsers that are logged in.
+        tmux_sessions: in which shells go on.
+        penalties: know whose environment too many wrong passwords came out of.
+        visitors: gives the connections of an account, by its name, at the other door.
+    """
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        environments: Environments,
+        links: Links,
+        logins: Logins,
+        tmux_sessions: TmuxSessions,
+        penalties: Penalties,
+        visitors: Callable[[str], Sequence[Visitor]],
+    ) -> None:
+        self._accounts = accounts
+        self._environments = environments
+        self._links = links
+        self._logins = logins
+        self._tmux_sessions = tmux_sessions
+        self._penalties = penalties
+        self._visitors = visitors
+
+    def table(self) -> dict[tuple[str, str], Operation]:
+        """All there are, by method and path."""
+        return {
+            ("POST", "/web"): Operation(self._make_link),
+            ("POST", "/web/qr"): Operation(self._draw_link),
+            ("GET", "/status"): Operation(self._tell_status),
+            ("GET", "/sessions"): Operation(self._list_sessions),
+            ("GET", "/keys"): Operation(self._list_keys),
+            ("POST", "/keys"): Operation(self._add_keys, _MAX_KEYS_BYTES),
+            ("POST", "/keys/delete"): Operation(self._delete_key, _MAX_FINGERPRINT_BYTES),
+            ("GET", "/password"): Operation(self._tell_password),
+            ("POST", "/password"): Operation(self._change_password, _MAX_PASSWORDS_BYTES),
+        }
+
+    async def _make_link(self, call: Call) -> str:
+        secret, _ = await self._links.make(call.account, tmux_session=call.session, by=_ACTOR)
+        return f"{call.url}{LINK_PATH}/{secret}"
+
+    async def _draw_link(self, call: Call) -> str:
+        url = await self._make_link(call)
+        drawn = io.StringIO()
+        # Two modules a character and half the quiet zone, so that it fits into 80 columns and 24 lines.
+        segno.make_qr(url, error="l").terminal(drawn, border=2, compact=True)
+        return drawn.getvalue() + url
+
+    async def _tell_status(self, call: Call) -> str:
+        account = call.account
+        details = await self._environments.inspect(account)
+        usage = await self._environments.usage(account)
+        logins = await self._logins.list(account)
+        rows = [
+            (shown(visitor.peer), moment(visitor.since), "ssh", shown(activity))
+            for visitor in self._visitors(account.name)
+            for activity in (visitor.activities or ["-"])
+        ]
+        rows += [
+            (shown(login.address), moment(login.created_at), "browser", shown(login.user_agent))
+            for login in logins
+        ]
+        text = table(status_rows(details, usage)) + "\n" if details is not None else ""
+        return text + _listed(("FROM", "SINCE", "BY", "WITH"), rows, _MAX_ROWS)
+
+    async def _list_sessions(self, call: Call) -> str:
+        rows = [
+            (
+                session.number + (" (this one)" if session.number == call.session else ""),
+                moment(session.created_at),
+                moment(session.last_used_at),
+                str(session.attached),
+                shown(session.command),
+                shown(session.title),
+            )
+            for session in await self._tmux_sessions.list(call.account)
+        ]
+        return _listed(("SESSION", "MADE", "LAST USED", "ATTACHED", "RUNS", "TITLE"), rows, _MAX_ROWS)
+
+    async def _list_keys(self, call: Call) -> str:
+        rows = [
+            (entry.key.fingerprint, entry.key.algorithm, moment(entry.created_at), shown(entry.key.comment))
+            for entry in await self._accounts.keys(call.account.name)
+        ]
+        return _listed(("FINGERPRINT", "ALGORITHM", "ADDED", "COMMENT"), rows, _MAX_KEY_ROWS)
+
+    async def _add_keys(self, call: Call) -> str:
+        keys = parse_public_keys(call.body)
+        if len(keys) > _MAX_NEW_KEYS:
+            raise InvalidInputError(f"at most {_MAX_NEW_KEYS} keys can be added at a time")
+        lines = []
+        for key in keys:
+            try:
+                await self._accounts.add_key(call.account.name, key, by=_ACTOR)
+            except ConflictError:  # of a whole file the rest is to be added all the same
+                done = "has been there already:"
+            else:
+                done = "added"
+                _log.info("key_added", userhash=call.account.userhash, fingerprint=key.fingerprint, by="rb")
+            lines.append(f"{done} {key.fingerprint} {shown(key.comment)}".rstrip())
+        return "\n".join(lines)
+
+    async def _delete_key(self, call: Call) -> str:
+        fingerprint = call.body.strip()
+        if not fingerprint:
+            raise InvalidInputError("which key? `rb key list` shows their fingerprints")
+        key = await self._accounts.delete_key(call.account.name, fingerprint, by=_ACTOR)
+        _log.info("key_deleted", userhash=call.account.userhash, fingerprint=key.fingerprint, by="rb")
+        return f"deleted {key.fingerprint} {shown(key.comment)}".rstrip()
+
+    async def _tell_password(self, call: Call) -> str:
+        return "none" if call.account.password_hash is None else "set"
+
+    async def _change_password(self, call: Call) -> str:
+        """Take two lines, the password there is (empty where there is none) and the one there is to be."""
+        lines = [line.removesuffix("\r") for line in call.body.removesuffix("\n").split("\n")]
+        if len(lines) != 2:  # noqa: PLR2004 - as the docstring says
+            raise InvalidInputError(
+                "two lines are needed: your current password (an empty line where you have none), the new one"
+            )
+        current, new = lines
+        account = call.account
+        if account.password_hash is not None:
+            # By the account, as there is no address; whoever guesses here is in its environment already.
+            async with self._penalties.turn(account):
+                if await self._accounts.authenticate_password(account.name, current, by=_ACTOR) is None:
+                    self._penalties.failed(account)
+                    _log.info("password_change_refused", userhash=account.userhash)
+                    raise InvalidInputError("that is not your current password; nothing was changed")
+        elif current:
+            raise InvalidInputError("you have no password yet: leave the line for the current one empty")
+        await self._accounts.set_password(account.name, new, by=_ACTOR)
+        _log.info("password_changed", userhash=account.userhash, by="rb")
+        return "you have a new password; browsers that were logged in have to log in again"
+
+
+def _listed(heading: Sequence[str], rows: Sequence[Sequence[str]], max_rows: int) -> str:
+    more = len(rows) - max_rows
+    return table([heading, *rows[:max_rows]]).rstrip("\n") + (f"\n{more} more" if more > 0 else "")
