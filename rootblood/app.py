@@ -27,11 +27,13 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
+from rootblood.services.homes import HomeSizes
 from rootblood.services.imports import Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
+from rootblood.services.presence import Presence
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
@@ -65,6 +67,7 @@ class Core:
     endings: Endings
     accounts: Accounts
     environments: Environments
+    homes: HomeSizes
     visits: Visits
     logins: Logins
     links: Links
@@ -100,6 +103,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         environments = Environments(
             engine=engine, store=store, visits=visits, keys=keys, settings=settings.link
         )
+        homes = HomeSizes(environments)
         spool = Spool(
             settings.state_dir / "exports",
             max_bytes=settings.exports.spool_max_bytes,
@@ -113,6 +117,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
                 endings=endings,
                 accounts=Accounts(store, passwords, endings),
                 environments=environments,
+                homes=homes,
                 visits=visits,
                 logins=Logins(SqlLoginStore(database), settings.web, endings),
                 links=Links(SqlLinkStore(database)),
@@ -122,6 +127,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             )
         finally:
             await exports.close()
+            await homes.close()
             await environments.close()
             await visits.close()
             await engine.close()
@@ -180,6 +186,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
         loop.add_signal_handler(number, begin_to_stop)
     async with open_core(settings) as core:
         await core.exports.recover()
+        presence = Presence()
         ssh = SSHDoor(
             accounts=core.accounts,
             environments=core.environments,
@@ -192,16 +199,19 @@ async def serve(settings: Settings, on_ready: Callable[[str, str], None]) -> Non
         web = WebDoor(
             accounts=core.accounts,
             environments=core.environments,
+            homes=core.homes,
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,
             penalties=penalties,
             visits=core.visits,
-            visitors=ssh.connections_of,
+            presence=presence,
             motd=texts.motd,
             tls=tls,
             settings=settings.web,
         )
+        presence.add_door("ssh", lambda account: ssh.connections_of(account.name))
+        presence.add_door("web", web.terminals_of)
         core.endings.subscribe(ssh.ask_again)
         core.endings.subscribe(web.ask_again)
         core.environments.answer_calls(web.answer)

@@ -7,7 +7,7 @@ loopback (forwarded there, or by rebinding a name), but not with a header of its
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 
@@ -16,14 +16,16 @@ import structlog
 from aiohttp import web
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.environments import EnvironmentState
 from rootblood.domain.rendering import moment, shown, status_rows, table
 from rootblood.domain.tmux import is_session
-from rootblood.domain.visitors import Visitor
 from rootblood.errors import NotFoundError, RootBloodError
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.presence import Presence
 from rootblood.web.failures import INTERNAL_MESSAGE, explanation, status_of
 from rootblood.web.pages.links import PATH as LINK_PATH
 
@@ -38,6 +40,9 @@ _HOSTS = frozenset({"127.0.0.1", "localhost"})
 _REQUEST_TIMEOUT_S = 10.0
 _MAX_ROWS = 20
 
+_PATIENCE_S = 1.0
+"""For the size of a home that is being measured; a small one is there by then."""
+
 Do = Callable[[Account, web.BaseRequest], Awaitable[str]]
 
 
@@ -49,7 +54,8 @@ class Calls:
         environments: what is told of.
         links: made for whoever asks.
         logins: browsers that are logged in.
-        visitors: gives the connections of an account, by its name, at the other door.
+        homes: how large they are.
+        presence: who is attached.
     """
 
     def __init__(
@@ -59,13 +65,15 @@ class Calls:
         environments: Environments,
         links: Links,
         logins: Logins,
-        visitors: Callable[[str], Sequence[Visitor]],
+        homes: HomeSizes,
+        presence: Presence,
     ) -> None:
         self._accounts = accounts
         self._environments = environments
         self._links = links
         self._logins = logins
-        self._visitors = visitors
+        self._homes = homes
+        self._presence = presence
         self._operations: dict[tuple[str, str], Do] = {
             ("POST", "/web"): self._make_link,
             ("POST", "/web/qr"): self._draw_link,
@@ -136,18 +144,22 @@ class Calls:
 
     async def _tell_status(self, account: Account, _request: web.BaseRequest) -> str:
         details = await self._environments.inspect(account)
-        usage = await self._environments.usage(account)
+        running = details is not None and details.environment.state is EnvironmentState.RUNNING
+        usage, home = await asyncio.gather(
+            self._environments.usage(account),
+            self._homes.of(account, running=running, patience_s=_PATIENCE_S),
+        )
         logins = await self._logins.list(account)
         rows = [
-            (shown(visitor.peer), moment(visitor.since), "ssh", shown(activity))
-            for visitor in self._visitors(account.name)
-            for activity in (visitor.activities or ["-"])
+            (shown(attached.peer), moment(attached.since), attached.door, shown(activity))
+            for attached in self._presence.of(account)
+            for activity in (attached.activities or ["-"])
         ]
         rows += [
             (shown(login.address), moment(login.created_at), "browser", shown(login.user_agent))
             for login in logins
         ]
-        text = table(status_rows(details, usage)) + "\n" if details is not None else ""
+        text = table(status_rows(details, usage, home)) + "\n" if details is not None else ""
         text += table([("FROM", "SINCE", "BY", "WITH"), *rows[:_MAX_ROWS]])
         more = len(rows) - _MAX_ROWS
         return text.rstrip("\n") + (f"\n{more} more" if more > 0 else "")

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,12 @@ from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
+from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
+from rootblood.services.presence import Presence
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
@@ -37,6 +40,7 @@ from rootblood.web.tls import read_tls
 from tests.e2e.installation import free_port
 from tests.fakes.engine import FakeEngine, FakeHost
 
+FAKES = Path(__file__).parent.parent / "fakes"
 PASSWORD = "correct horse battery staple"
 _FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
@@ -126,6 +130,8 @@ class House:
     endings: Endings
     accounts: Accounts
     environments: Environments
+    homes: HomeSizes
+    presence: Presence
     logins: Logins
     links: Links
     tokens: Tokens
@@ -137,12 +143,13 @@ class House:
         return WebDoor(
             accounts=self.accounts,
             environments=self.environments,
+            homes=self.homes,
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
             penalties=Penalties(penalties or PenaltySettings()),
             visits=self.visits,
-            visitors=lambda _name: [],
+            presence=self.presence,
             motd=None,
             tls=read_tls(settings),
             settings=settings,
@@ -156,6 +163,7 @@ class House:
         settings = (settings or WebSettings()).model_copy(update={"port": free_port()})
         door = await asyncio.to_thread(self.door, settings, penalties)
         self.endings.subscribe(door.ask_again)
+        self.presence.add_door("web", door.terminals_of)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -180,7 +188,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await upgrade(database)
     (tmp_path / "host").mkdir()
     await asyncio.to_thread(create_link_keys, tmp_path / "keys")
-    engine = FakeEngine(FakeHost(tmp_path / "host"))
+    engine = FakeEngine(
+        FakeHost(tmp_path / "host"),
+        programs={
+            TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
+            "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
+        },
+    )
     passwords = Passwords(settings.passwords)
     store = SqlAccountStore(database, settings.accounts)
     visits = Visits(SqlVisitStore(database))
@@ -193,6 +207,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         keys=await asyncio.to_thread(read_link_keys, tmp_path / "keys"),
         settings=LinkSettings(),
     )
+    homes = HomeSizes(environments)
     yield House(
         settings=settings,
         database=database,
@@ -200,12 +215,15 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         endings=endings,
         accounts=Accounts(store, passwords, endings),
         environments=environments,
+        homes=homes,
+        presence=Presence(),
         logins=Logins(login_store, settings.web, endings),
         links=Links(SqlLinkStore(database)),
         tokens=Tokens(SqlTokenStore(database)),
         visits=visits,
         login_store=login_store,
     )
+    await homes.close()
     await environments.close()
     await visits.close()
     await engine.close()

@@ -35,9 +35,11 @@ def calls(house: House) -> Calls:
         environments=house.environments,
         links=house.links,
         logins=house.logins,
-        visitors=lambda name: [Ssh()] if name == "alice" else [],
+        homes=house.homes,
+        presence=house.presence,
     )
     made.url = "https://example.org/box"
+    house.presence.add_door("ssh", lambda account: [Ssh()] if account.name == "alice" else [])
     return made
 
 
@@ -109,6 +111,7 @@ async def test_status_before_there_is_an_environment_and_with_one(
     _, text = await call(port, "GET", "/status")
     assert text.startswith("state      running")
     assert "processes  3 of " in text
+    assert "home       12 MiB, measured 20" in text
     assert "192.0.2.7  2026-11-23 18:04:05 UTC  ssh  vim \\x1b[31m" in text
 
 
