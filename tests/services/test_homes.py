@@ -112,6 +112,7 @@ async def test_a_home_that_takes_long_is_measured_less_often(rig: Rig) -> None:
     assert not (await rig.sizes.of(rig.account, running=True)).measuring
     rig.now += 2
     assert (await rig.sizes.of(rig.account, running=True)).measuring
+    await rig.measured()
 
 
 async def test_one_that_is_broken_off_says_so_and_keeps_the_last(rig: Rig) -> None:

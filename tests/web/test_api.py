@@ -15,6 +15,7 @@ from rootblood.domain.tokens import Scope
 from rootblood.services.tokens import Tokens
 from rootblood.settings import WebSettings
 from rootblood.stores.sql.tokens import SqlTokenStore
+from rootblood.web.api import operations
 from tests.web.conftest import PASSWORD, Answer, Browser, House, NewBrowser
 
 API = "/api/v1"
@@ -69,7 +70,8 @@ def problem(answer: Answer) -> dict[str, Any]:
 # The environment, keys, login sessions, tokens.
 
 
-async def test_the_life_of_an_environment(alices: Program) -> None:
+async def test_the_life_of_an_environment(alices: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "_PATIENCE_S", 20)
     assert "absent" == (await alices.json("GET", "/environment"))["state"]
 
     states = [(await alices.json("POST", f"/environment/{verb}"))["state"] for verb in ("start", "restart")]
@@ -89,7 +91,10 @@ async def test_the_life_of_an_environment(alices: Program) -> None:
     assert "absent" == (await alices.json("GET", "/environment"))["state"]
 
 
-async def test_a_home_that_cannot_be_measured_says_why(alices: Program, house: House, alice: Account) -> None:
+async def test_a_home_that_cannot_be_measured_says_why(
+    alices: Program, house: House, alice: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_PATIENCE_S", 20)
     home = house.engine.host.home(alice.userhash)
     home.mkdir()
     (home / "du").write_text("\x1b[31m12\t/home\n")

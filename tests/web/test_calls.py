@@ -13,6 +13,7 @@ import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.services.accounts import Accounts
+from rootblood.web import calls as calls_module
 from rootblood.web.calls import Calls
 from tests.web.conftest import PASSWORD, House, NewBrowser
 
@@ -103,8 +104,9 @@ async def test_a_link_can_be_had_as_a_code_that_fits_on_a_screen(calls: Calls, p
 
 
 async def test_status_before_there_is_an_environment_and_with_one(
-    port: int, house: House, alice: Account
+    port: int, house: House, alice: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calls_module, "_PATIENCE_S", 5)
     status, text = await call(port, "GET", "/status")
     assert (200, "FROM ") == (status, text[:5])
     await house.environments.start(alice)
