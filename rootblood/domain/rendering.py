@@ -7,7 +7,8 @@ from rootblood.domain.environments import EnvironmentDetails, EnvironmentState, 
 from rootblood.domain.homes import HomeSize
 from rootblood.domain.text import escape_controls
 
-_MIB = 1024 * 1024
+_KIB = 1024
+_MIB = 1024 * _KIB
 _GIB = 1024 * _MIB
 _MINUTE_S = 60
 _HOUR_S = 60 * _MINUTE_S
@@ -22,6 +23,8 @@ def shown(text: str, max_chars: int = 60) -> str:
 
 def size(count: int) -> str:
     """A number of bytes."""
+    if 0 < count < _MIB:
+        return f"{max(1, count // _KIB)} KiB"
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / _MIB:.0f} MiB"
 
 
