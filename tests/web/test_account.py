@@ -51,7 +51,7 @@ async def test_a_pasted_key_may_log_in(logged_in: Browser, house: House, pasted:
     assert [KEY.fingerprint] == await fingerprints(house)
     page = (await logged_in.get(answer.location)).text
     assert "The key may log in from now on." in page
-    assert f"<code>{KEY.fingerprint.replace('+', '&#43;')}</code>" in page or KEY.fingerprint in page
+    assert f"<code>{KEY.fingerprint}</code>" in page
     assert "<b>" not in page
     assert "\x9b" not in page
 
@@ -131,7 +131,7 @@ async def test_a_new_password_ends_all_logins_but_this_one(
     assert 303 == (await other.log_in(password=NEW)).status
     logged_in.cookies.update(before)
     assert "/login" == (await logged_in.get("/")).location
-    assert PASSWORD != NEW != (await house.accounts.get("alice")).password_hash
+    assert await house.accounts.authenticate_password("alice", PASSWORD) is None
 
 
 async def test_a_first_password_needs_no_current_one(logged_in: Browser, house: House) -> None:
@@ -182,7 +182,7 @@ async def test_wrong_current_passwords_are_penalised(
         assert 422 == (await send(browser, "/password", current="wrong", new=NEW, again=NEW)).status
         for path in ("/password", "/password/remove"):
             answer = await send(browser, path, current=PASSWORD, new=NEW, again=NEW)
-            assert (429, True) == (answer.status, "too many wrong passwords" in alert(answer) or answer.text)
+            assert (429, True) == (answer.status, "too many wrong passwords" in alert(answer))
             assert 0 < int(answer.headers["Retry-After"]) <= 100
         assert 200 == (await browser.get("/account")).status
 
