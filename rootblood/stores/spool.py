@@ -155,11 +155,12 @@ class Spool:
             (self._directory / userhash).rmdir()
 
     def delete_expired(self, now: datetime) -> None:
-        """Delete the exports of all accounts that have expired."""
-        for account in self._directory.iterdir():
-            for export in self.list(account.name):
-                if export.state is not ExportState.RUNNING and export.expires_at <= now:
-                    self.delete(export)
+        """Delete the exports of all accounts that have expired. Raises `StoreUnavailableError`."""
+        with _translated():
+            for account in self._directory.iterdir():
+                for export in self.list(account.name):
+                    if export.state is not ExportState.RUNNING and export.expires_at <= now:
+                        self.delete(export)
 
     def reserve(self, size_bytes: int) -> None:
         """Take room for so much more. Raises `LimitReachedError` when there is none."""
