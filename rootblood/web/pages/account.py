@@ -9,7 +9,6 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from rootblood.domain.accounts import Account
 from rootblood.domain.keys import PublicKey, parse_public_keys
 from rootblood.errors import (
     ConflictError,
@@ -91,14 +90,14 @@ class AccountPage:
         try:
             new = _same(fields.get("new", ""), fields.get("again", ""))
             await self._check_current(request, visitor, fields)
-            return await self._change(request, visitor.account, new, "password-set")
+            return await self._change(request, visitor, new, "password-set")
         except (InvalidInputError, LimitReachedError) as error:
             return await self._refused(visitor, _PASSWORD, error)
 
     async def _remove_password(self, request: web.Request, visitor: Visitor, fields: Fields) -> web.Response:
         try:
             await self._check_current(request, visitor, fields)
-            return await self._change(request, visitor.account, None, "password-removed")
+            return await self._change(request, visitor, None, "password-removed")
         except (InvalidInputError, ConflictError, LimitReachedError) as error:
             return await self._refused(visitor, _REMOVE, error)
 
@@ -117,7 +116,7 @@ class AccountPage:
             raise InvalidInputError(_WRONG)
 
     async def _change(
-        self, request: web.Request, account: Account, password: str | None, done: str
+        self, request: web.Request, visitor: Visitor, password: str | None, done: str
     ) -> web.Response:
         """Set the password, which ends all login sessions, and begin a new one for this browser.
 
@@ -126,12 +125,13 @@ class AccountPage:
             ConflictError: nothing else would let the account in.
             LimitReachedError: too many passwords are being hashed.
         """
-        if password is None and not await self._accounts.keys(account.name):
+        name = visitor.account.name
+        if password is None and not await self._accounts.keys(name):
             raise ConflictError("you have no key to log in with: add one first")
-        await self._accounts.set_password(account.name, password, by=visitor.actor)
+        await self._accounts.set_password(name, password, by=visitor.actor)
         response = self._done(done)
         try:
-            changed = await self._accounts.get(account.name)
+            changed = await self._accounts.get(name)
             renewed = await self._doorkeeper.renew(request, response, changed)
         except NotFoundError:  # deleted meanwhile
             renewed = False
