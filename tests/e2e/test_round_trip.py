@@ -231,7 +231,7 @@ def unescaped(line: bytes) -> bytes:
 def listed(program: str, archive: Path) -> tuple[str, list[bytes]]:
     """What a program complains of, and the names that it lists."""
     env = {**os.environ, "LC_ALL": "C.UTF-8"}
-    command = [program, "-tf", archive]
+    command = [program, "-tf", str(archive)]
     done = subprocess.run(command, capture_output=True, check=False, timeout=60, env=env)
     return done.stderr.decode(), sorted(unescaped(line) for line in done.stdout.splitlines())
 
