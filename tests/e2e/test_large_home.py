@@ -18,10 +18,15 @@ HALF_BYTES = 2 * 2**30
 
 MAKE = f"""
 set -e
-head -c {HALF_BYTES} /dev/urandom >random
-seq 1000000000 | head -c {HALF_BYTES} >numbers
+head -c 67108864 /dev/urandom >/tmp/random
+seq 8000000 >/tmp/numbers
+for what in random numbers; do
+    {{ while cat /tmp/$what; do :; done; }} 2>/dev/null | head -c {HALF_BYTES} >$what
+    rm /tmp/$what
+done
 """
-"""One half does not get smaller, the other one gets a lot smaller."""
+"""One half does not get smaller, the other one gets a lot smaller. That it repeats itself after 60 MB helps
+no compressor: they look back some megabytes at most."""
 
 
 @pytest.fixture(scope="module")
