@@ -16,12 +16,12 @@ from bench.measure import seconds
 from bench.peers import Peers
 from tests.e2e.installation import Client
 
-ROUNDS = 5
+ROUNDS = 3
 
 _HOME = """
 set -e
-head -c 300000000 /dev/urandom >random
-seq 100000000 | head -c 300000000 >numbers
+head -c 200000000 /dev/urandom >random
+seq 100000000 | head -c 200000000 >numbers
 mkdir small
 head -c 20000000 /dev/urandom | base64 | split -b 8000 -a 4 - small/
 """
