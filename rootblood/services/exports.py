@@ -163,6 +163,8 @@ class Exports:
                 return
             if spooling is not None:
                 await asyncio.wait([spooling.task], timeout=interval_s)
+            else:  # it is just being begun; or the disk failed when it ended, and it expires as it is
+                await asyncio.sleep(interval_s)
 
     async def list(self, account: Account) -> Sequence[Export]:
         """The account's exports, the newest first."""
