@@ -263,6 +263,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(core.audit.keep_small(stop))
+                doors.create_task(core.exports.expire(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
                 doors.create_task(core.bans.watch(stop))

@@ -344,6 +344,9 @@ class ExportSettings(_Group):
     spool_expiry_s: Seconds = 24 * 3600.0
     """A tarball in the spool is deleted after this: a day."""
 
+    spool_sweep_interval_s: Seconds = 600.0
+    """How often what has expired is looked for; from its expiry on, nobody gets it anyway."""
+
     spool_max_bytes: Annotated[int, Field(ge=1)] = 32 * 2**30
     """All tarballs in the spool together: 32 GiB."""
 

@@ -237,4 +237,4 @@ class ExportStore(Protocol):
         """Delete all exports of an account, of which none is being written."""
 
     def delete_expired(self, now: datetime) -> None:
-        """Delete the exports of all accounts that have expired."""
+        """Delete the exports of all accounts that have expired. Raises `StoreUnavailableError`."""
