@@ -64,12 +64,12 @@ def _stdout() -> Write:
 @contextmanager
 def _new_file(path: Path) -> Iterator[Write]:
     if os.path.lexists(path):
-        raise ConflictError(f"there is a {path} already; give another name")
+        raise ConflictError(f"{path} is there already; give another name")
     part = path.with_name(path.name + _PART)
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     except FileExistsError as error:
-        raise ConflictError(f"there is a {part}, of an export that runs or was killed; delete it") from error
+        raise ConflictError(f"{part} is there, of an export that runs or was killed; delete it") from error
     try:
         yield lambda data: _write(descriptor, data)
         os.fsync(descriptor)
