@@ -108,17 +108,17 @@ def test_a_home_is_replaced_only_by_who_says_so(alice: Client, tmp_path: Path) -
     archive = exported(alice, tmp_path / "home.tar.gz", "tar.gz")
     alice.output("cat >../../tmp/home.tar.gz; echo newer >notes", stdin=archive)
 
-    for command, said in (
+    for command, reason in (
         ("rb import /tmp/home.tar.gz --replace", b"rb: there is no terminal to ask on"),
         ("rb import - --replace", b"rb: the archive comes where the answer would"),
     ):
-        done = alice.run(command)
-        assert (1, said) == (done.returncode, done.stderr[: len(said)])
+        refused = alice.run(command)
+        assert (1, reason) == (refused.returncode, refused.stderr[: len(reason)])
     assert "newer\n" == alice.output("cat notes")
 
-    said = alice.output("rb import /tmp/home.tar.gz --replace --yes")
-    old = re.search(r"the old one is in ~/(home-before-\S+)\. Log in again\.\n", said)
-    assert old is not None, said
+    done = alice.output("rb import /tmp/home.tar.gz --replace --yes")
+    old = re.search(r"the old one is in ~/(home-before-\S+)\. Log in again\.\n", done)
+    assert old is not None, done
     assert "mine\n" == alice.output("cat notes")
     assert "newer\n" == alice.output(f"cat {old[1]}/notes")
 
@@ -133,7 +133,9 @@ def test_on_a_terminal_it_is_asked(alice: Client, tmp_path: Path) -> None:
         window.enter("y")
         window.wait_for("nothing was changed")
         window.wait_for("\nstatus 1")
-        window.enter("clear; rb import /tmp/home.tar.gz --replace")
+        window.enter("clear; echo round 2; rb import /tmp/home.tar.gz --replace")
+        # Nothing of the round before may be taken for this one's.
+        window.wait_for("round 2\nWhat is in")
         window.wait_for("Type yes to replace your home:")
         window.enter("yes")
         window.wait_for("This is your home now")
