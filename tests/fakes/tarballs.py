@@ -41,9 +41,10 @@ def unpacked(archive: Path) -> dict[str, bytes]:
         )
     with tarfile.open(plain, errors="surrogateescape") as tar:
         found = {member.name: member for member in tar}
+        as_listed = [name.replace("\n", "\\n") for name in found]
         for lister in ("tar", "bsdtar"):
             listed = subprocess.run([lister, "-tf", str(archive)], capture_output=True, text=True, check=True)
-            assert ("", list(found)) == (
+            assert ("", as_listed) == (
                 listed.stderr,
                 [name.rstrip("/") for name in listed.stdout.splitlines()],
             )
