@@ -17,12 +17,14 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.takeout import Takeout
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
@@ -38,8 +40,10 @@ from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
 from rootblood.web.bans import BanGuard
+from rootblood.web.calls.leaving import LeavingOperations
 from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
+from rootblood.web.calls.tarballs import TarballOperations
 from rootblood.web.clients import Clients
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
@@ -117,6 +121,8 @@ class WebDoor:
         penalties: from where too many wrong passwords came.
         bans: from where nobody may come.
         administration: what administrators do by the API.
+        exports: tarballs of homes.
+        takeout: accounts as tarballs.
         visits: remember the last login.
         audit: what was done to accounts.
         presence: who is attached, at which door.
@@ -138,6 +144,8 @@ class WebDoor:
         penalties: Penalties,
         bans: Bans,
         administration: Administration,
+        exports: Exports,
+        takeout: Takeout,
         visits: Visits,
         audit: Audit,
         presence: Presence,
@@ -187,6 +195,8 @@ class WebDoor:
                 homes=homes,
                 presence=presence,
             ),
+            TarballOperations(exports, takeout),
+            LeavingOperations(accounts, administration, penalties),
         )
 
     def answer(self, account: Account) -> asyncio.Protocol | None:
