@@ -39,6 +39,7 @@ from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
@@ -83,6 +84,7 @@ class Core:
     tokens: Tokens
     exports: Exports
     imports: Imports
+    unpackings: Unpackings
     administration: Administration
     bans: Bans
     audit: Audit
@@ -134,6 +136,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             min_free_bytes=settings.exports.spool_min_free_bytes,
         )
         exports = Exports(environments, spool, settings.exports)
+        imports = Imports(environments, settings.imports, audit.record)
+        unpackings = Unpackings(imports)
         try:
             yield Core(
                 settings=settings,
@@ -147,13 +151,16 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 links=Links(SqlLinkStore(database), audit.record),
                 tokens=Tokens(SqlTokenStore(database), audit.record),
                 exports=exports,
-                imports=Imports(environments, settings.imports),
+                imports=imports,
+                unpackings=unpackings,
                 administration=Administration(accounts, environments, exports),
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
             )
         finally:
             await exports.close()
+            await unpackings.close()
+            await imports.close()
             await homes.close()
             await environments.close()
             await visits.close()
@@ -226,6 +233,8 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             accounts=core.accounts,
             environments=core.environments,
             homes=core.homes,
+            imports=core.imports,
+            unpackings=core.unpackings,
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,

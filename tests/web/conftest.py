@@ -24,6 +24,7 @@ from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
+from rootblood.services.imports import IMPORT_PROGRAM, Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
@@ -31,6 +32,7 @@ from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.spool import Spool
@@ -139,6 +141,8 @@ class House:
     accounts: Accounts
     environments: Environments
     homes: HomeSizes
+    imports: Imports
+    unpackings: Unpackings
     presence: Presence
     logins: Logins
     links: Links
@@ -159,6 +163,8 @@ class House:
             accounts=self.accounts,
             environments=self.environments,
             homes=self.homes,
+            imports=self.imports,
+            unpackings=self.unpackings,
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
@@ -212,6 +218,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         FakeHost(tmp_path / "host"),
         programs={
             TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
+            IMPORT_PROGRAM: [sys.executable, str(FAKES / "importer.py")],
             "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
         },
     )
@@ -233,6 +240,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
     exports = Exports(environments, spool, settings.exports)
     homes = HomeSizes(environments)
+    imports = Imports(environments, settings.imports, audit.record)
+    unpackings = Unpackings(imports)
     yield House(
         settings=settings,
         database=database,
@@ -244,6 +253,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         links=Links(SqlLinkStore(database), audit.record),
         tokens=Tokens(SqlTokenStore(database), audit.record),
         homes=homes,
+        imports=imports,
+        unpackings=unpackings,
         presence=Presence(),
         visits=visits,
         audit=audit,
@@ -252,6 +263,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         administration=Administration(accounts, environments, exports),
     )
     await exports.close()
+    await unpackings.close()
+    await imports.close()
     await homes.close()
     await environments.close()
     await visits.close()
