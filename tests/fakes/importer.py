@@ -1,7 +1,7 @@
 """A stand-in for the image's `import`: uploads are files `upload-<id>` in the home, and nothing is unpacked.
 
-`unpack` tells its progress, waits while there is a file `hold`, and answers with what is in the file `answer`,
-or with a good outcome. Each run is a line in the file `import-runs`.
+`unpack` tells its progress, waits while there is a file `hold`, and answers with what is in the file
+`answer`, or with a good outcome. Each run is a line in the file `import-runs`.
 """
 
 import json
