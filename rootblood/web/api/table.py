@@ -69,7 +69,7 @@ class Operation:
     """None means that the answer has no body."""
 
     asks: type[BaseModel] | None = None
-    """Its query, of plain values, every one of which has a default; None means that it has none."""
+    """Its query, of plain values; None means that it has none."""
 
     asks_headers: type[BaseModel] | None = None
     """Headers that the request must have: the aliases of the model's fields, of plain values."""
