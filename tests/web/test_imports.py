@@ -251,13 +251,9 @@ async def test_unpacked_in_place_of_the_home(alices: Program, home: Path) -> Non
     ],
 )
 async def test_what_fails_says_why_and_may_be_tried_again(
-    alices: Program,
-    house: House,
-    alice: Account,
-    home: Path,
-    said: str,
-    told: str,
+    alices: Program, house: House, home: Path, said: str, told: str
 ) -> None:
+    alice = await house.accounts.get("alice")
     await append(alices, 0, b"tarball")
     (home / "answer").write_text(said)
     await alices.call("POST", f"{UPLOAD}/unpack", {})
