@@ -238,6 +238,7 @@ class Upload {
     element("file").value = "";
     try {
       await expectOk(await called("DELETE", this.url));
+      show("sending", "Discarded");
     } catch (error) {
       trouble(error.message);
     }

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,8 @@ async def test_up_through_a_server_that_is_killed_and_a_reload_and_into_the_home
 ) -> None:
     # The same addresses again, as a server that is restarted has them.
     ports = {"ROOTBLOOD_WEB__PORT": str(free_port()), "ROOTBLOOD_SSH__PORT": str(free_port())}
-    server = own_installation.start(**ports)
-    try:
+    with ExitStack() as servers:
+        server = servers.enter_context(own_installation.serving(**ports))
         async with open_window(server.web_url, **PHONE) as window:
             page = await window.log_in("alice", ALICE_PASSWORD)
             await page.get_by_role("link", name="Import a tarball").click()
@@ -71,7 +72,7 @@ async def test_up_through_a_server_that_is_killed_and_a_reload_and_into_the_home
             server.stop(signal.SIGKILL)
             await expect(page.locator("#sending")).to_contain_text("Trying again", timeout=WAIT_MS)
             await window.shoot(page, "import-away")
-            server = own_installation.start(**ports)
+            server = servers.enter_context(own_installation.serving(**ports))
             await wait_sent(page, 9)
             await page.get_by_role("button", name="Pause").click()
             await expect(page.locator("#sending")).to_contain_text("Paused")
@@ -93,8 +94,6 @@ async def test_up_through_a_server_that_is_killed_and_a_reload_and_into_the_home
             alice = client_of(own_installation, server, "alice")
             found = alice.output("sha256sum ~/back/random").split()[0]
             assert hashlib.sha256(CONTENT).hexdigest() == found
-    finally:
-        server.stop()
 
 
 async def test_in_place_of_the_home_with_a_confirmation(
@@ -141,5 +140,6 @@ async def test_what_is_no_tarball_is_told_and_changes_nothing(
             )
             await window.shoot(page, "import-failed")
             await page.get_by_role("button", name="Discard").click()
+            await expect(page.locator("#sending")).to_have_text("Discarded", timeout=WAIT_MS)
             await expect(page.get_by_role("button", name="Unpack")).to_be_disabled()
         assert alice.output("ls -A ~ /home") == before
