@@ -40,6 +40,7 @@ from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
@@ -85,6 +86,7 @@ class Core:
     exports: Exports
     takeout: Takeout
     imports: Imports
+    unpackings: Unpackings
     administration: Administration
     bans: Bans
     audit: Audit
@@ -139,6 +141,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record)
         tokens = Tokens(SqlTokenStore(database), audit.record)
         administration = Administration(accounts, environments, exports)
+        imports = Imports(environments, settings.imports, audit.record)
+        unpackings = Unpackings(imports)
         try:
             yield Core(
                 settings=settings,
@@ -160,7 +164,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     visits=visits,
                     exports=exports,
                 ),
-                imports=Imports(environments, settings.imports),
+                imports=imports,
+                unpackings=unpackings,
                 administration=administration,
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
@@ -168,6 +173,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         finally:
             await administration.close()
             await exports.close()
+            await unpackings.close()
+            await imports.close()
             await homes.close()
             await environments.close()
             await visits.close()
@@ -240,6 +247,8 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             accounts=core.accounts,
             environments=core.environments,
             homes=core.homes,
+            imports=core.imports,
+            unpackings=core.unpackings,
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,

@@ -363,6 +363,16 @@ class ImportSettings(_Group):
     max_bytes: Annotated[int, Field(ge=1)] = 64 * 2**30
     """A larger upload is refused: 64 GiB, compressed."""
 
+    max_unpacked_bytes: Annotated[int, Field(ge=1)] = 256 * 2**30
+    """An upload that holds more is broken off while it is unpacked: 256 GiB. What the disk has free is minded
+    anyway."""
+
+    max_of_account: Annotated[int, Field(ge=1)] = 4
+    """Pieces of uploads that one account sends at a time; each is a process in its environment."""
+
+    max_concurrent: Annotated[int, Field(ge=1)] = 32
+    """And all accounts together."""
+
     max_s: Seconds = 4 * 3600.0
     """One that takes longer to unpack is broken off: four hours."""
 
