@@ -42,12 +42,15 @@ from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
+from rootblood.stores.base import AccountLocks
+from rootblood.stores.locks import FileAccountLocks
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
+from rootblood.stores.sql.locks import PostgresqlAccountLocks
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
@@ -114,6 +117,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         store = SqlAccountStore(database, settings.accounts)
         audit = Audit(SqlAuditStore(database), settings.audit)
         visits = Visits(SqlVisitStore(database), audit.record)
+        locks = _account_locks(settings, database)
         environments = Environments(
             engine=engine,
             store=store,
@@ -122,6 +126,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings=settings.link,
             metrics=metrics,
             record=audit.record,
+            locks=locks,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         spool = Spool(
@@ -153,9 +158,17 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             await visits.close()
             await audit.close()
             await engine.close()
+            await locks.close()
             passwords.close()
     finally:
         await database.close()
+
+
+def _account_locks(settings: Settings, database: Database) -> AccountLocks:
+    """Locks that all servers see: those on one SQLite database are on one machine."""
+    if database.file is not None:
+        return FileAccountLocks(settings.state_dir.absolute() / "locks")
+    return PostgresqlAccountLocks(database, settings.database)
 
 
 async def set_up(settings: Settings) -> list[str]:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -42,11 +50,13 @@ def _is_loopback(host: str) -> bool:
 class DatabaseSettings(_Group):
     """Where the rows are kept."""
 
-    url: str | None = None
-    """SQLAlchemy URL of an async driver; None means SQLite in `state_dir`."""
+    url: SecretStr | None = None
+    """`sqlite+aiosqlite:///FILE`, or `postgresql+asyncpg://USER:PASSWORD@HOST/NAME`; without HOST, and with
+    `?host=DIRECTORY` at its end, by a UNIX socket. None means SQLite in `state_dir`."""
 
     busy_timeout_s: Seconds = 5.0
-    """How long a statement waits for another process's write before it fails."""
+    """How long a statement waits for another process's write before it fails; on PostgreSQL also how long
+    connecting may take. What takes twice that there is broken off."""
 
 
 class ForwardingSettings(_Group):
