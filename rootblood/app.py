@@ -7,7 +7,7 @@ runs until it is told to stop.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -48,6 +48,8 @@ from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
+from rootblood.stores.sql.checking import check
+from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.locks import PostgresqlAccountLocks
@@ -192,6 +194,30 @@ async def set_up(settings: Settings) -> list[str]:
     finally:
         await database.close()
     return made
+
+
+def database_name(settings: Settings) -> str:
+    """Which database the settings name, without user and password. Raises `ConfigurationError`."""
+    return Database(settings).name
+
+
+async def check_database(settings: Settings) -> Sequence[str]:
+    """What is wrong with this installation's database, a line each. Raises as `checking.check`."""
+    database = Database(settings)
+    try:
+        return await check(database)
+    finally:
+        await database.close()
+
+
+async def copy_database(source: Settings, target: Settings, *, dry_run: bool) -> Sequence[TableCount]:
+    """Copy all rows of one installation into the empty database of another. Raises as `copying.copy`."""
+    databases = Database(source), Database(target)
+    try:
+        return await copy(*databases, dry_run=dry_run)
+    finally:
+        for database in databases:
+            await database.close()
 
 
 async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:

@@ -9,6 +9,8 @@ import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+from tests.postgresql import Cluster, running_cluster
+
 settings.register_profile("rootblood", deadline=None)  # no test depends on the machine's speed
 settings.load_profile("rootblood")
 
@@ -34,3 +36,10 @@ async def no_leftover_tasks() -> AsyncIterator[None]:
     yield
     leftover = {task for task in asyncio.all_tasks() - before if not task.done()}
     assert leftover - {asyncio.current_task()} == set()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests of this process that want one."""
+    with running_cluster() as made:
+        yield made

@@ -1,10 +1,7 @@
 """A database of its own for each test, of each kind: what a store promises, it promises on both."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ from rootblood.settings import DatabaseSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
-from tests.postgresql import Cluster, running_cluster
+from tests.postgresql import Cluster
 
 BOTH = ("sqlite", "postgresql")
 
@@ -25,46 +22,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", only.args if only is not None else BOTH, scope="session")
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A cluster, and a database in it that has the schema, to be copied."""
-
-    cluster: Cluster
-    template: str
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """One for all tests of this process."""
-    with running_cluster() as made:
-        yield made
-
-
-@pytest.fixture(scope="session")
-def prepared(cluster: Cluster) -> Prepared:
-    template = cluster.create()
-
-    async def prepare() -> None:
-        database = Database(
-            Settings(database=DatabaseSettings.model_validate({"url": cluster.url(template)}))
-        )
-        await upgrade(database)
-        await database.close()
-
-    with ThreadPoolExecutor(1) as elsewhere:  # this thread's event loop is the tests'
-        elsewhere.submit(asyncio.run, prepare()).result()
-    return Prepared(cluster, template)
-
-
 @pytest.fixture
 def settings(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> Settings:
-    """Of an installation whose database is made, but for the file of SQLite."""
+    """Of an installation that has not been set up yet."""
     database = DatabaseSettings()
     if backend == "postgresql":
-        prepared: Prepared = request.getfixturevalue("prepared")
-        bare = "bare_database" in request.fixturenames
-        name = prepared.cluster.create(template="template0" if bare else prepared.template)
-        database = DatabaseSettings.model_validate({"url": prepared.cluster.url(name)})
+        cluster: Cluster = request.getfixturevalue("cluster")
+        database = DatabaseSettings.model_validate({"url": cluster.url(cluster.create())})
     return Settings(state_dir=tmp_path / "state", keys_dir=tmp_path / "keys", database=database)
 
 
@@ -77,11 +41,9 @@ async def bare_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
-    await upgrade(database)
-    yield database
-    await database.close()
+async def database(bare_database: Database) -> Database:
+    await upgrade(bare_database)
+    return bare_database
 
 
 @pytest.fixture

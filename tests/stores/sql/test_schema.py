@@ -96,7 +96,6 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(bare_database: Databa
         assert [] == await connection.run_sync(lambda connection: inspect(connection).get_table_names())
 
 
-@pytest.mark.usefixtures("bare_database")
 async def test_two_processes_may_upgrade_at_once(settings: Settings) -> None:
     processes = [
         await asyncio.create_subprocess_exec(
