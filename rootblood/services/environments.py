@@ -372,11 +372,18 @@ class Environments:
             yield
         finally:
             lending.borrowers -= 1
-            if lending.borrowers == 0:
+            if lending.borrowers == 0 and not lending.started:
                 del self._lent[account.userhash]
-                if lending.started and not self._pool.is_used(account.userhash):
-                    async with self._locks.hold(account.userhash):
-                        await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
+            elif lending.borrowers == 0:
+                async with self._locks.hold(account.userhash):
+                    await self._give_back(account, lending)
+
+    async def _give_back(self, account: Account, lending: _Lending) -> None:
+        if lending.borrowers or self._lent.get(account.userhash) is not lending:
+            return  # somebody has borrowed it while the lock was waited for, and gives it back
+        del self._lent[account.userhash]
+        if not self._pool.is_used(account.userhash):
+            await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
 
     async def remove(
         self, account: Account, reason: StopReason | None = None, *, by: Actor = OPERATOR
