@@ -1,7 +1,7 @@
 """`rootblood db`: look for damage in the database, and move it to another one."""
 
 import asyncio
-import re
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +9,14 @@ import typer
 
 from rootblood.app import check_database, copy_database, database_name
 from rootblood.cli.output import note, print_json, print_table, say
-from rootblood.errors import InvalidInputError
-from rootblood.settings import DatabaseSettings, Settings
+from rootblood.errors import ConfigurationError, InvalidInputError
+from rootblood.settings import DatabaseSettings, Settings, has_password
 
 app = typer.Typer(no_args_is_help=True, help="Check and copy the database.", rich_markup_mode=None)
 
 CURRENT = "current"
 
 _MAX_URL_FILE_BYTES = 8192
-_PASSWORD = re.compile(r"://[^/@]*:[^/]*@")
 
 
 @app.command()
@@ -68,12 +67,13 @@ def _settings_of(settings: Settings, named: str) -> Settings:
 
     Raises:
         InvalidInputError: there is no such file, or no URL in it.
+        ConfigurationError: others may read the password in the file.
     """
     if named == CURRENT:
         return settings
     if named.startswith("@"):
         named = _read(Path(named[1:]))
-    elif _PASSWORD.search(named):
+    elif has_password(named):
         note("others on this machine may see the password in that URL: @FILE takes it from a file")
     database = {**settings.database.model_dump(), "url": named}
     return settings.model_copy(update={"database": DatabaseSettings.model_validate(database)})
@@ -83,9 +83,12 @@ def _read(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             content = opened.read(_MAX_URL_FILE_BYTES + 1)
+            is_private = not os.fstat(opened.fileno()).st_mode & 0o077
     except OSError as error:
         raise InvalidInputError(f"cannot read {file}: {error.strerror}") from error
     lines = content.decode("utf-8", "replace").split()
     if len(lines) != 1 or len(content) > _MAX_URL_FILE_BYTES:
         raise InvalidInputError(f"{file} holds more or less than one URL")
+    if has_password(lines[0]) and not is_private:
+        raise ConfigurationError(f"others may read the password in {file}: chmod 600 it")
     return lines[0]

@@ -20,6 +20,7 @@ def test_an_installation_moves_to_postgresql_and_goes_on_there(
     cluster.guard(name, "secret")
     url = cluster.url(name, "secret")
     (directory / "url").write_text(url + "\n")
+    (directory / "url").chmod(0o600)
     rootblood("user", "add", "alice")
 
     would = rootblood("db", "copy", "current", "@url", "--dry-run")
@@ -63,7 +64,14 @@ def test_a_password_among_the_arguments_is_remarked_on(rootblood: Rootblood, clu
 def test_a_url_that_cannot_be_read(rootblood: Rootblood, directory: Path) -> None:
     (directory / "two").write_text("a\nb\n")
 
-    for named, told in (("@absent", "cannot read absent"), ("@two", "two holds more or less than one URL")):
+    (directory / "shown").write_text("postgresql+asyncpg://a:b@/c")
+    (directory / "shown").chmod(0o640)
+
+    for named, told in (
+        ("@absent", "cannot read absent"),
+        ("@two", "two holds more or less than one URL"),
+        ("@shown", "others may read the password in shown: chmod 600 it"),
+    ):
         done = rootblood("db", "copy", "current", named)
         assert 1 == done.status
         assert told in done.err
