@@ -4,8 +4,8 @@ The stores read what there is, decide, and write, as on SQLite, and SQLite lets 
 time. PostgreSQL does so when asked to: every writing transaction begins by taking one advisory lock, which
 ends with it, so that no two of them interleave whichever server they come from, and none can fail for what
 another did. It is READ COMMITTED, as its statements have to see what was committed while it waited. A reading
-one is REPEATABLE READ, READ ONLY: it sees one state, waits for nobody and nobody for it. A write takes a
-millisecond or two, so the lock stands for hundreds of writes a second, which no front door needs.
+one is REPEATABLE READ, READ ONLY: it sees one state, waits for nobody and nobody for it. The price is that
+the writes of all servers queue; they are short, and a handful a login.
 
 Nothing waits for ever: connecting, a statement, the lock and an idle transaction all have their limits. The
 last is what frees the lock from a server that was frozen in the middle of a write.
