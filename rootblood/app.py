@@ -7,7 +7,7 @@ runs until it is told to stop.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -46,12 +46,17 @@ from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
+from rootblood.stores.base import AccountLocks
+from rootblood.stores.locks import FileAccountLocks
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
+from rootblood.stores.sql.checking import check
+from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
+from rootblood.stores.sql.locks import PostgresqlAccountLocks
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
@@ -121,6 +126,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         store = SqlAccountStore(database, settings.accounts)
         audit = Audit(SqlAuditStore(database), settings.audit)
         visits = Visits(SqlVisitStore(database), audit.record)
+        locks = _account_locks(settings, database)
         environments = Environments(
             engine=engine,
             store=store,
@@ -129,6 +135,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings=settings.link,
             metrics=metrics,
             record=audit.record,
+            locks=locks,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -180,9 +187,17 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             await visits.close()
             await audit.close()
             await engine.close()
+            await locks.close()
             passwords.close()
     finally:
         await database.close()
+
+
+def _account_locks(settings: Settings, database: Database) -> AccountLocks:
+    """Locks that all servers see: those on one SQLite database are on one machine."""
+    if database.file is not None:
+        return FileAccountLocks(settings.state_dir.absolute() / "locks")
+    return PostgresqlAccountLocks(database, settings.database)
 
 
 async def set_up(settings: Settings) -> list[str]:
@@ -206,6 +221,30 @@ async def set_up(settings: Settings) -> list[str]:
     finally:
         await database.close()
     return made
+
+
+def database_name(settings: Settings) -> str:
+    """Which database the settings name, without user and password. Raises `ConfigurationError`."""
+    return Database(settings).name
+
+
+async def check_database(settings: Settings) -> Sequence[str]:
+    """What is wrong with this installation's database, a line each. Raises as `checking.check`."""
+    database = Database(settings)
+    try:
+        return await check(database)
+    finally:
+        await database.close()
+
+
+async def copy_database(source: Settings, target: Settings, *, dry_run: bool) -> Sequence[TableCount]:
+    """Copy all rows of one installation into the empty database of another. Raises as `copying.copy`."""
+    databases = Database(source), Database(target)
+    try:
+        return await copy(*databases, dry_run=dry_run)
+    finally:
+        for database in databases:
+            await database.close()
 
 
 async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:

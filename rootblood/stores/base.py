@@ -6,6 +6,7 @@ that changes an account raises `NotFoundError` when there is none of that userha
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -71,6 +72,21 @@ class AccountStore(Protocol):
         self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
     ) -> list[Account]:
         """Accounts by name: all, or at most `limit` of those whose name comes after `after`."""
+
+
+class AccountLocks(Protocol):
+    """One lock an account, among all servers of the installation; a server that dies lets go of its own."""
+
+    def hold(self, userhash: str) -> AbstractAsyncContextManager[None]:
+        """Hold the account's lock for the length of a block. A task that holds it must not ask for it again.
+
+        Raises:
+            EnvironmentFailedError: another server has held it for longer than one can wait.
+            StoreUnavailableError: whether one does could not be found out.
+        """
+
+    async def close(self) -> None:
+        """Let go of all."""
 
 
 class LoginStore(Protocol):
