@@ -82,9 +82,7 @@ async def test_what_is_not_there_or_in_use_or_no_archive_is_refused(rig: Rig, al
         await rig.engine.write_volume(Volume(alice.userhash), _pieces(archive), compressed=False)
     await rig.engine.remove(alice.userhash)
     with pytest.raises(EnvironmentFailedError):
-        await rig.engine.write_volume(
-            Volume(alice.userhash), _pieces(archive[:1_000_000]), compressed=False
-        )
+        await rig.engine.write_volume(Volume(alice.userhash), _pieces(archive[:1_000_000]), compressed=False)
     await rig.engine.write_volume(Volume(alice.userhash), _pieces(archive), compressed=False)
 
 

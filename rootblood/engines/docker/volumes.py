@@ -6,8 +6,8 @@ tampered with cannot leave the volume, whatever it holds. Docker's archive API, 
 host, is not used: it follows what containers put in its way (CVE-2026-41567, -41568, -42306).
 
 The archive is the helper's stdin or stdout; how it ended is the last line of its stderr, so that a helper
-that was killed has no good end. Docker removes a helper by itself when it has ended, as it does soon when this
-process is gone: a writer has no more input then, and what a reader says is dropped.
+that was killed has no good end. Docker removes a helper by itself when it has ended, as it does soon when
+this process is gone: a writer has no more input then, and what a reader says is dropped.
 """
 
 import asyncio
