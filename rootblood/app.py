@@ -31,12 +31,14 @@ from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
+from rootblood.services.homes import HomeSizes
 from rootblood.services.imports import Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
+from rootblood.services.presence import Presence
 from rootblood.services.restores import Restores, require_restored
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
@@ -77,6 +79,7 @@ class Core:
     endings: Endings
     accounts: Accounts
     environments: Environments
+    homes: HomeSizes
     visits: Visits
     logins: Logins
     links: Links
@@ -129,6 +132,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             record=audit.record,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
+        homes = HomeSizes(environments)
         spool = Spool(
             settings.state_dir / "exports",
             max_bytes=settings.exports.spool_max_bytes,
@@ -142,6 +146,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 endings=endings,
                 accounts=accounts,
                 environments=environments,
+                homes=homes,
                 visits=visits,
                 logins=Logins(SqlLoginStore(database), settings.web, endings, audit.record),
                 links=Links(SqlLinkStore(database), audit.record),
@@ -161,6 +166,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             )
         finally:
             await exports.close()
+            await homes.close()
             await environments.close()
             await visits.close()
             await audit.close()
@@ -235,19 +241,12 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
     tls = read_tls(settings.web)
     penalties = Penalties(settings.penalties)  # of both doors together
     registry = Registry()
-    stop = asyncio.Event()
+    stop = _told_to_stop()
     loop = asyncio.get_running_loop()
-
-    def begin_to_stop() -> None:
-        stop.set()
-        for number in _STOP_SIGNALS:  # a second one ends the process at once
-            loop.remove_signal_handler(number)
-
-    for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, begin_to_stop)
     async with open_core(settings, registry) as core:
         await core.exports.recover()
         await core.bans.refresh()
+        presence = Presence()
         ssh = SSHDoor(
             accounts=core.accounts,
             environments=core.environments,
@@ -263,6 +262,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         web = WebDoor(
             accounts=core.accounts,
             environments=core.environments,
+            homes=core.homes,
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,
@@ -271,12 +271,14 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             administration=core.administration,
             visits=core.visits,
             audit=core.audit,
-            visitors=ssh.connections_of,
+            presence=presence,
             motd=texts.motd,
             tls=tls,
             settings=settings.web,
             metrics=registry,
         )
+        presence.add_door("ssh", lambda account: ssh.connections_of(account.name))
+        presence.add_door("web", web.terminals_of)
         core.endings.subscribe(ssh.ask_again)
         core.endings.subscribe(web.ask_again)
         core.bans.subscribe(ssh.close_banned)
@@ -316,6 +318,21 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             cause = next(iter(group.exceptions))
             raise ConfigurationError(f"cannot listen: {cause}") from group
     _log.info("stopped")
+
+
+def _told_to_stop() -> asyncio.Event:
+    """Set by the first signal that asks this process to stop; a second one ends it at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def begin_to_stop() -> None:
+        stop.set()
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, begin_to_stop)
+    return stop
 
 
 async def _prepare(environments: Environments) -> None:

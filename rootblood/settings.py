@@ -199,6 +199,11 @@ class EngineSettings(_Group):
     """Streams into environments as UNIX sockets under `state_dir`, where Docker runs on this machine.
     Elsewhere, and with false, they go through Docker, which is slower."""
 
+    subnet: IPv4Network | None = None
+    """Addresses of the bridge that environments are on, three of them besides one for each that runs; None
+    leaves the choice to the engine, which has addresses for about thirty bridges. Counts when the bridge is
+    made: to change it, stop all environments and remove the network `rb_<instance>`."""
+
     timeout_s: Seconds = 30.0
     """How long one call of the engine's API may take."""
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rootblood.domain.environments import EnvironmentDetails, EnvironmentState, Usage
+from rootblood.domain.homes import HomeSize
 from rootblood.domain.text import escape_controls
 
-_MIB = 1024 * 1024
+_KIB = 1024
+_MIB = 1024 * _KIB
 _GIB = 1024 * _MIB
 _MINUTE_S = 60
 _HOUR_S = 60 * _MINUTE_S
@@ -21,6 +23,8 @@ def shown(text: str, max_chars: int = 60) -> str:
 
 def size(count: int) -> str:
     """A number of bytes."""
+    if 0 < count < _MIB:
+        return f"{max(1, count // _KIB)} KiB"
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / _MIB:.0f} MiB"
 
 
@@ -50,8 +54,20 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def status_rows(details: EnvironmentDetails, usage: Usage | None) -> list[tuple[str, str]]:
-    """What there is to say of an environment, as rows of a table."""
+def home_size(home: HomeSize) -> str:
+    """The size of a home, and how far that is to be believed."""
+    used = size(home.used_bytes) if home.used_bytes is not None else ""
+    if home.measured_at is not None:
+        used += f", measured {moment(home.measured_at)}"
+    if home.measuring:
+        return f"{used}; being measured anew" if used else "being measured"
+    return "; ".join(part for part in (used, home.trouble) if part) or "measured while the environment runs"
+
+
+def status_rows(
+    details: EnvironmentDetails, usage: Usage | None, home: HomeSize | None = None
+) -> list[tuple[str, str]]:
+    """What there is to say of an environment, as rows of a table; of the home where that was asked for."""
     rows = [
         ("state", _state(details)),
         ("made", moment(details.environment.created_at)),
@@ -63,6 +79,8 @@ def status_rows(details: EnvironmentDetails, usage: Usage | None) -> list[tuple[
             ("cpu", f"{usage.cpus:.2f} of {details.cpu_limit:g} cores"),
             ("processes", f"{usage.pids} of {details.pids_limit}"),
         ]
+    if home is not None:
+        rows.append(("home", home_size(home)))
     return rows
 
 

@@ -1,6 +1,7 @@
 """Who is connected, as one door tells another."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -19,3 +20,16 @@ class Visitor(Protocol):
     @property
     def activities(self) -> Sequence[str]:
         """What its sessions run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A visitor as it was when somebody asked, and the door that it came in by."""
+
+    door: str
+    """`ssh` or `web`."""
+
+    peer: str
+    since: datetime
+    activities: Sequence[str]
+    """What its sessions run: hostile text. Empty where it has none open, as a client that only forwards."""

@@ -123,19 +123,35 @@ class Doorkeeper:
         """
         client = self.clients.of(request)
         before = await self.visitor(request)
-        try:
-            token = await self._logins.begin(
-                account, address=client.address, user_agent=request.headers.get("User-Agent", "")
-            )
-        except NotFoundError:  # locked, or another password, since the check
+        if not await self.renew(request, response, account):
             return False
         if before is not None:
             await self._end(before)
         self._metrics.login(Door.WEB, LoginOutcome.ACCEPTED)
         self._visits.arrive(account, by=self.actor(request), method=method)
         _log.info("login", account=account.name, peer=client.address, door="web")
-        _set_cookie(response, _LOGIN_COOKIE, token, client)
         _del_cookie(response, _FORM_COOKIE, client)
+        return True
+
+    async def renew(self, request: web.Request, response: web.Response, account: Account) -> bool:
+        """Give the browser a new login session of an account that it is in already, which is no visit.
+
+        Args:
+            request: of the browser, whose old login session has been ended.
+            response: gets the cookie.
+            account: as it is now; False when it may not log in any more, or has another password.
+
+        Raises:
+            StoreUnavailableError: nobody can tell.
+        """
+        client = self.clients.of(request)
+        try:
+            token = await self._logins.begin(
+                account, address=client.address, user_agent=request.headers.get("User-Agent", "")
+            )
+        except NotFoundError:  # locked, or another password, since it was looked at
+            return False
+        _set_cookie(response, _LOGIN_COOKIE, token, client)
         return True
 
     async def check_password(

@@ -17,10 +17,12 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.penalties import Penalties
+from rootblood.services.presence import Presence
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
@@ -49,6 +51,7 @@ from rootblood.web.middlewares import (
     tell_failures,
 )
 from rootblood.web.pages import Pages
+from rootblood.web.pages.account import AccountPage
 from rootblood.web.pages.dashboard import Dashboard
 from rootblood.web.pages.links import LinkPages
 from rootblood.web.pages.login import LoginPages
@@ -107,6 +110,7 @@ class WebDoor:
     Args:
         accounts: who may come in.
         environments: where they go.
+        homes: how large what they have there is.
         logins: who has come in.
         links: let a browser in, once each.
         tokens: what programs show in place of a login.
@@ -115,7 +119,7 @@ class WebDoor:
         administration: what administrators do by the API.
         visits: remember the last login.
         audit: what was done to accounts.
-        visitors: gives the connections of an account, by its name, at the other door.
+        presence: who is attached, at which door.
         motd: what a new terminal shows, safe to show; None leaves that to the image.
         tls: of the door itself; None where it has none.
         settings: address, limits, and what stands in front.
@@ -127,6 +131,7 @@ class WebDoor:
         *,
         accounts: Accounts,
         environments: Environments,
+        homes: HomeSizes,
         logins: Logins,
         links: Links,
         tokens: Tokens,
@@ -135,7 +140,7 @@ class WebDoor:
         administration: Administration,
         visits: Visits,
         audit: Audit,
-        visitors: Callable[[str], Sequence[Visitor]],
+        presence: Presence,
         motd: str | None,
         tls: ssl.SSLContext | None,
         settings: WebSettings,
@@ -161,6 +166,8 @@ class WebDoor:
         self._health = Health(accounts, environments)
         self._accounts = accounts
         self._environments = environments
+        self._homes = homes
+        self._presence = presence
         self._logins = logins
         self._links = links
         self._tokens = tokens
@@ -177,7 +184,8 @@ class WebDoor:
                 logins=logins,
                 tmux_sessions=self._tmux_sessions,
                 penalties=penalties,
-                visitors=visitors,
+                homes=homes,
+                presence=presence,
             ),
         )
 
@@ -187,6 +195,10 @@ class WebDoor:
         None while the door does not serve.
         """
         return self._calls.answer(account)
+
+    def terminals_of(self, account: Account) -> Sequence[Visitor]:
+        """The account's open terminals."""
+        return self._sockets.open_of(account) if self._sockets is not None else []
 
     def ask_again(self, account: Account) -> None:
         """Have the terminals closed at once whose browsers are not logged in to the account any more."""
@@ -254,12 +266,23 @@ class WebDoor:
             terminals=Terminals(self._environments, self._motd),
         )
         self._sockets = terminal.sockets
+        tmux_sessions = TmuxSessions(self._environments)
+        dashboard = Dashboard(
+            members=members,
+            environments=self._environments,
+            homes=self._homes,
+            presence=self._presence,
+            tmux_sessions=tmux_sessions,
+            logins=self._logins,
+            pages=pages,
+        )
         routes = [
             *self._health.routes(),
             *assets.routes(),
             *LoginPages(self._doorkeeper, pages).routes(),
-            *Dashboard(
-                members=members, environments=self._environments, logins=self._logins, pages=pages
+            *dashboard.routes(),
+            *AccountPage(
+                doorkeeper=self._doorkeeper, members=members, accounts=self._accounts, pages=pages
             ).routes(),
             *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
             *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
@@ -271,13 +294,15 @@ class WebDoor:
                 links=self._links,
                 tokens=self._tokens,
                 audit=self._audit,
+                homes=self._homes,
+                presence=self._presence,
                 tmux_sessions=self._tmux_sessions,
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,
                 others=[
                     *AccountOperations(self._accounts, self._administration, base).operations(),
                     *EnvironmentOperations(
-                        self._accounts, self._environments, self._administration
+                        self._accounts, self._environments, self._homes, self._administration
                     ).operations(),
                     *BanOperations(self._bans, self._penalties).operations(),
                 ],
@@ -295,8 +320,8 @@ class WebDoor:
         application = web.Application(
             middlewares=[
                 count_responses(self._metrics),
-                self._ban_guard.middleware,
                 tell_failures(refusal),
+                self._ban_guard.middleware,
                 require_confidence(self._clients, open_paths=frozenset(open_paths)),
                 read_bodies(self._settings.body_timeout_s),
             ],
@@ -304,6 +329,7 @@ class WebDoor:
         )
         application.on_response_prepare.append(security_headers)
         application.on_shutdown.append(terminal.sockets.stop)
+        application.on_cleanup.append(dashboard.progress.stop)
         application.add_routes(
             web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs)
             for prefix in bases

@@ -13,9 +13,10 @@ full, nothing more is read from the link.
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -24,6 +25,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep
 from rootblood.domain.tmux import NEW, is_session
+from rootblood.domain.visitors import Visitor
 from rootblood.errors import RootBloodError
 from rootblood.link.pool import StepListener
 from rootblood.link.waiting import first_of
@@ -93,6 +95,8 @@ Admit = Callable[[web.Request], Awaitable[Account]]
 """Says whose terminal a request may have. Raises an HTTPException where it may have none, most of all where
 the Origin is another site's."""
 
+AddressOf = Callable[[web.Request], str]
+
 
 class TerminalOpener(Protocol):
     """What terminals come from: `rootblood.services.terminals.Terminals`."""
@@ -114,12 +118,21 @@ class TerminalSockets:
     Args:
         terminals: where they come from.
         admit: is asked for every WebSocket, and again while it is open.
+        address_of: tells the address of a browser.
         ask_again_s: how often.
     """
 
-    def __init__(self, terminals: TerminalOpener, admit: Admit, *, ask_again_s: float = _ASK_AGAIN_S) -> None:
+    def __init__(
+        self,
+        terminals: TerminalOpener,
+        admit: Admit,
+        *,
+        address_of: AddressOf = lambda request: request.remote or "?",
+        ask_again_s: float = _ASK_AGAIN_S,
+    ) -> None:
         self._terminals = terminals
         self._admit = admit
+        self._address_of = address_of
         self._ask_again_s = ask_again_s
         self._open: dict[str, set[_Socket]] = {}
 
@@ -133,7 +146,7 @@ class TerminalSockets:
         if session is not None and session != NEW and not is_session(session):
             raise web.HTTPBadRequest(text="there is no such session")
         account = await self._admit(request)
-        connection = _Socket(request)
+        connection = _Socket(request, peer=self._address_of(request), session=session)
         with self._listed(account, connection):
             # A logout while the first answer was on its way found nothing to close.
             await self._admit(request)
@@ -168,6 +181,10 @@ class TerminalSockets:
         for connection in found:
             connection.end(NOT_FROM_THERE)
         return [connection.request for connection in found]
+
+    def open_of(self, account: Account) -> Sequence[Visitor]:
+        """The open terminals of an account."""
+        return list(self._open.get(account.userhash, ()))
 
     async def stop(self, _application: web.Application) -> None:
         """Close every terminal; for `Application.on_shutdown`."""
@@ -207,8 +224,11 @@ class TerminalSockets:
 class _Socket:
     """One browser's WebSocket."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, *, peer: str, session: str | None) -> None:
         self.request = request
+        self.peer = peer
+        self.since = datetime.now(UTC)
+        self.activities = [_activity(session)]
         self.response = web.WebSocketResponse(
             protocols=[SUBPROTOCOL],
             max_msg_size=_MAX_MESSAGE_BYTES,
@@ -358,6 +378,13 @@ def parse_size(data: bytes | str) -> TerminalSize | None:
     if type(columns) is not int or type(rows) is not int:  # bool is an int, to isinstance
         return None
     return TerminalSize(_clamped(columns), _clamped(rows))
+
+
+def _activity(session: str | None) -> str:
+    """What a terminal shows, as far as it was asked for; which session tmux chose, only tmux knows."""
+    if session is None:
+        return "terminal"
+    return "new session" if session == NEW else f"session {session}"
 
 
 def _clamped(characters: int) -> int:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from rootblood.domain.environments import Environment, Identity, container_name
 from rootblood.engines.base import Engine
 from rootblood.engines.docker.engine import DockerEngine
 from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
-from tests.e2e.installation import docker_api
+from tests.e2e.installation import docker_api, some_subnet
 from tests.fakes.engine import FakeEngine
 
 STREAM_TIMEOUT_S = 30
@@ -88,7 +89,7 @@ def docker_engine(
     sockets: Path | None = None,
 ) -> DockerEngine:
     return DockerEngine(
-        EngineSettings(instance=instance),
+        EngineSettings(instance=instance, subnet=IPv4Network(some_subnet())),
         environment or EnvironmentSettings(),
         limits or LimitsSettings(),
         sockets,

@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from rootblood.domain.rendering import moment, shown, size, span, table
+from rootblood.domain.homes import HomeSize
+from rootblood.domain.rendering import home_size, moment, shown, size, span, table
+
+AT = datetime(2026, 11, 23, 18, 4, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +27,15 @@ def test_lengths_of_time(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 MiB"), (1024 * 1024, "1 MiB"), (1024**3, "1.0 GiB"), (1024**3 - 1, "1024 MiB")]
+    ("count", "text"),
+    [
+        (0, "0 MiB"),
+        (1, "1 KiB"),
+        (1024 * 1024 - 1, "1023 KiB"),
+        (1024 * 1024, "1 MiB"),
+        (1024**3, "1.0 GiB"),
+        (1024**3 - 1, "1024 MiB"),
+    ],
 )
 def test_sizes(count: int, text: str) -> None:
     assert text == size(count)
@@ -43,3 +54,18 @@ def test_text_of_others_is_escaped_and_then_cut() -> None:
 
 def test_columns_are_as_wide_as_they_need_to_be() -> None:
     assert table([("A", "B"), ("long", "x"), ("", "")]) == "A     B\nlong  x\n\n"
+
+
+@pytest.mark.parametrize(
+    ("home", "text"),
+    [
+        (HomeSize(), "measured while the environment runs"),
+        (HomeSize(measuring=True), "being measured"),
+        (HomeSize(5, AT), "1 KiB, measured 2026-11-23 18:04:05 UTC"),
+        (HomeSize(5, AT, measuring=True), "1 KiB, measured 2026-11-23 18:04:05 UTC; being measured anew"),
+        (HomeSize(5, AT, trouble="too large"), "1 KiB, measured 2026-11-23 18:04:05 UTC; too large"),
+        (HomeSize(trouble="too large"), "too large"),
+    ],
+)
+def test_sizes_of_homes_say_how_far_to_believe_them(home: HomeSize, text: str) -> None:
+    assert text == home_size(home)

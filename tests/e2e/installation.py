@@ -52,6 +52,11 @@ def free_port() -> int:
             return port
 
 
+def some_subnet() -> str:
+    """Addresses for one bridge, of 65,536 such that nobody else is likely to have."""
+    return f"10.{64 + secrets.randbelow(64)}.{secrets.randbelow(256)}.{secrets.choice((0, 64, 128, 192))}/26"
+
+
 @dataclass
 class Server:
     """A running `rootblood serve`."""
@@ -91,6 +96,9 @@ class Installation:
 
     directory: Path
     instance: str = field(default_factory=lambda: f"test-{secrets.token_hex(4)}")
+    subnet: str = field(default_factory=some_subnet)
+    """Of its bridge: Docker itself has addresses for about thirty."""
+
     extra_env: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -100,6 +108,7 @@ class Installation:
             "ROOTBLOOD_STATE_DIR": str(self.directory / "state"),
             "ROOTBLOOD_KEYS_DIR": str(self.directory / "keys"),
             "ROOTBLOOD_ENGINE__INSTANCE": self.instance,
+            "ROOTBLOOD_ENGINE__SUBNET": self.subnet,
             "ROOTBLOOD_SSH__PORT": "0",
             "ROOTBLOOD_WEB__PORT": "0",
             **self.extra_env,

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
+from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
+from rootblood.services.presence import Presence
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
@@ -45,6 +48,7 @@ from rootblood.web.tls import read_tls
 from tests.e2e.installation import free_port
 from tests.fakes.engine import FakeEngine, FakeHost
 
+FAKES = Path(__file__).parent.parent / "fakes"
 PASSWORD = "correct horse battery staple"
 _FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
@@ -134,6 +138,8 @@ class House:
     endings: Endings
     accounts: Accounts
     environments: Environments
+    homes: HomeSizes
+    presence: Presence
     logins: Logins
     links: Links
     tokens: Tokens
@@ -152,6 +158,7 @@ class House:
         return WebDoor(
             accounts=self.accounts,
             environments=self.environments,
+            homes=self.homes,
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
@@ -160,7 +167,7 @@ class House:
             administration=self.administration,
             visits=self.visits,
             audit=self.audit,
-            visitors=lambda _name: [],
+            presence=self.presence,
             motd=None,
             tls=read_tls(settings),
             settings=settings,
@@ -176,6 +183,7 @@ class House:
         door = await asyncio.to_thread(self.door, settings, penalties)
         self.endings.subscribe(door.ask_again)
         self.bans.subscribe(door.close_banned)
+        self.presence.add_door("web", door.terminals_of)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -200,7 +208,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await upgrade(database)
     (tmp_path / "host").mkdir()
     await asyncio.to_thread(create_link_keys, tmp_path / "keys")
-    engine = FakeEngine(FakeHost(tmp_path / "host"))
+    engine = FakeEngine(
+        FakeHost(tmp_path / "host"),
+        programs={
+            TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
+            "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
+        },
+    )
     passwords = Passwords(settings.passwords)
     store = SqlAccountStore(database, settings.accounts)
     audit = Audit(SqlAuditStore(database), settings.audit)
@@ -218,6 +232,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     accounts = Accounts(store, passwords, endings, audit.record)
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
     exports = Exports(environments, spool, settings.exports)
+    homes = HomeSizes(environments)
     yield House(
         settings=settings,
         database=database,
@@ -228,6 +243,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         logins=Logins(login_store, settings.web, endings, audit.record),
         links=Links(SqlLinkStore(database), audit.record),
         tokens=Tokens(SqlTokenStore(database), audit.record),
+        homes=homes,
+        presence=Presence(),
         visits=visits,
         audit=audit,
         login_store=login_store,
@@ -235,6 +252,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         administration=Administration(accounts, environments, exports),
     )
     await exports.close()
+    await homes.close()
     await environments.close()
     await visits.close()
     await audit.close()

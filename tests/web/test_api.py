@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from rootblood.domain.tokens import Scope, scopes_of
 from rootblood.services.tokens import Tokens
 from rootblood.settings import WebSettings
 from rootblood.stores.sql.tokens import SqlTokenStore
+from rootblood.web.api import operations
 from tests.web.conftest import PASSWORD, Answer, Browser, House, NewBrowser
 
 API = "/api/v1"
@@ -68,7 +70,8 @@ def problem(answer: Answer) -> dict[str, Any]:
 # The environment, keys, login sessions, tokens.
 
 
-async def test_the_life_of_an_environment(alices: Program) -> None:
+async def test_the_life_of_an_environment(alices: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "_PATIENCE_S", 20)
     assert "absent" == (await alices.json("GET", "/environment"))["state"]
 
     states = [(await alices.json("POST", f"/environment/{verb}"))["state"] for verb in ("start", "restart")]
@@ -76,11 +79,42 @@ async def test_the_life_of_an_environment(alices: Program) -> None:
     found = await alices.json("GET", "/environment")
     assert {"memory_bytes": 1024 * 1024, "cpus": 0.5, "pids": 3} == found["usage"]
     assert {"memory_bytes": 1024**3, "cpus": 1.0, "pids": 64} == found["limits"]
+    assert (12345678, False, None) == (
+        found["home"]["used_bytes"],
+        found["home"]["measuring"],
+        found["home"]["trouble"],
+    )
 
     assert "stopped" == (await alices.json("POST", "/environment/stop"))["state"]
     answer = await alices.call("DELETE", "/environment")
     assert (204, "") == (answer.status, answer.text)
     assert "absent" == (await alices.json("GET", "/environment"))["state"]
+
+
+async def test_a_home_that_cannot_be_measured_says_why(
+    alices: Program, house: House, alice: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_PATIENCE_S", 20)
+    home = house.engine.host.home(alice.userhash)
+    home.mkdir()
+    (home / "du").write_text("\x1b[31m12\t/home\n")
+    found = (await alices.json("POST", "/environment/start"))["home"]
+    assert (None, "it could not be measured") == (found["used_bytes"], found["trouble"])
+
+
+async def test_who_is_attached(alices: Program, house: House) -> None:
+    assert {"connections": []} == await alices.json("GET", "/connections")
+
+    at = datetime(2026, 11, 23, 18, 4, 5, tzinfo=UTC)
+    visitor = SimpleNamespace(peer="192.0.2.7", since=at, activities=["vim \x1b[31m"])
+    house.presence.add_door("ssh", lambda account: [visitor] if account.name == "alice" else [])
+    expected = {
+        "door": "ssh",
+        "address": "192.0.2.7",
+        "since": "2026-11-23T18:04:05Z",
+        "activities": ["vim \x1b[31m"],
+    }
+    assert {"connections": [expected]} == await alices.json("GET", "/connections")
 
 
 async def test_keys(alices: Program, house: House) -> None:
@@ -204,6 +238,7 @@ async def test_no_session_by_anything_else(browser: Browser, house: House) -> No
 
 CALLS = [
     ("POST", "/session", Scope.SESSION_WRITE),
+    ("GET", "/connections", Scope.ENVIRONMENT_READ),
     ("GET", "/sessions", Scope.SESSION_READ),
     ("DELETE", "/sessions/{number}", Scope.SESSION_WRITE),
     ("GET", "/environment", Scope.ENVIRONMENT_READ),

@@ -19,6 +19,7 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.penalties import Penalties
 from rootblood.services.tmux import TmuxSessions
 from rootblood.settings import PenaltySettings
+from rootblood.web.calls import operations
 from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
 from tests.web.conftest import PASSWORD, House, NewBrowser
@@ -54,10 +55,12 @@ def calls(house: House) -> Calls:
             logins=house.logins,
             tmux_sessions=TmuxSessions(house.environments),
             penalties=Penalties(PenaltySettings(free_failures=2)),
-            visitors=lambda name: [Ssh()] if name == "alice" else [],
+            homes=house.homes,
+            presence=house.presence,
         ),
     )
     made.url = "https://example.org/box"
+    house.presence.add_door("ssh", lambda account: [Ssh()] if account.name == "alice" else [])
     return made
 
 
@@ -121,14 +124,16 @@ async def test_a_link_can_be_had_as_a_code_that_fits_on_a_screen(calls: Calls, p
 
 
 async def test_status_before_there_is_an_environment_and_with_one(
-    port: int, house: House, alice: Account
+    port: int, house: House, alice: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(operations, "_PATIENCE_S", 5)
     status, text = await call(port, "GET", "/status")
     assert (200, "FROM ") == (status, text[:5])
     await house.environments.start(alice)
     _, text = await call(port, "GET", "/status")
     assert text.startswith("state      running")
     assert "processes  3 of " in text
+    assert "home       12 MiB, measured 20" in text
     assert "192.0.2.7  2026-11-23 18:04:05 UTC  ssh  vim \\x1b[31m" in text
 
 

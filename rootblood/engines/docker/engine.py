@@ -17,6 +17,7 @@ from typing import Any
 import docker
 import structlog
 from docker.errors import APIError, ImageNotFound, NotFound
+from docker.types import IPAMConfig, IPAMPool
 
 from rootblood.domain.environments import (
     EnsureStep,
@@ -99,6 +100,7 @@ class DockerEngine:
         socket_directory: Path | None = None,
     ) -> None:
         self._instance = engine.instance
+        self._subnet = engine.subnet
         self._environment = environment
         self._limits = limits
         self._docker = DockerClient(engine)
@@ -324,12 +326,14 @@ class DockerEngine:
         """Make the network, once: Docker lets several of one name be made at the same time."""
         name = network_name(self._instance)
         names = [f"^{name}$"]
+        pools = [IPAMPool(subnet=str(self._subnet))] if self._subnet is not None else []
         if not api.networks(names=names):
             try:
                 api.create_network(
                     name,
                     driver="bridge",
                     check_duplicate=True,
+                    ipam=IPAMConfig(pool_configs=pools),
                     options={
                         "com.docker.network.bridge.enable_icc": "true" if self._environment.icc else "false"
                     },

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from rootblood.domain import audit, environments, keys, logins, tmux, tokens
+from rootblood.domain import audit, environments, homes, keys, logins, tmux, tokens, visitors
 from rootblood.domain.tokens import Scope
 
 
@@ -45,6 +45,28 @@ class Limits(_Answer):
     pids: int
 
 
+class Home(_Answer):
+    """What the home takes of the disk, as it was measured last."""
+
+    used_bytes: int | None
+    measured_at: datetime | None
+    measuring: bool
+    """Whether it is being measured again now: ask once more in a while."""
+
+    trouble: str | None
+    """Why the last try gave nothing."""
+
+    @classmethod
+    def of(cls, home: homes.HomeSize) -> "Home":
+        """The home of the account."""
+        return cls(
+            used_bytes=home.used_bytes,
+            measured_at=home.measured_at,
+            measuring=home.measuring,
+            trouble=home.trouble or None,
+        )
+
+
 class Environment(_Answer):
     """An account's environment; `absent` before it is first started, and after it is deleted."""
 
@@ -55,10 +77,14 @@ class Environment(_Answer):
     stopped_at: datetime | None = None
     usage: Usage | None = None
     limits: Limits | None = None
+    home: Home | None = None
 
     @classmethod
     def of(
-        cls, details: environments.EnvironmentDetails | None, usage: environments.Usage | None
+        cls,
+        details: environments.EnvironmentDetails | None,
+        usage: environments.Usage | None,
+        home: homes.HomeSize,
     ) -> "Environment":
         """What the engine says."""
         if details is None:
@@ -75,7 +101,36 @@ class Environment(_Answer):
             limits=Limits(
                 memory_bytes=details.memory_limit_bytes, cpus=details.cpu_limit, pids=details.pids_limit
             ),
+            home=Home.of(home),
         )
+
+
+class Connection(_Answer):
+    """Somebody who is attached to the environment now."""
+
+    door: Literal["ssh", "web"]
+    address: str
+    since: datetime
+    activities: list[str]
+    """What its sessions run."""
+
+    @classmethod
+    def of(cls, attached: visitors.Attached) -> "Connection":
+        """A connection of the account."""
+        return cls.model_validate(
+            {
+                "door": attached.door,
+                "address": attached.peer,
+                "since": attached.since,
+                "activities": attached.activities,
+            }
+        )
+
+
+class Connections(_Answer):
+    """The account's connections, oldest first."""
+
+    connections: list[Connection]
 
 
 class NewSession(_Request):

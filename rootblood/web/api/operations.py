@@ -1,5 +1,6 @@
 """All that the API does, and the one table of it."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
@@ -9,15 +10,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from rootblood.domain.environments import StopReason
+from rootblood.domain.environments import EnvironmentState, StopReason
 from rootblood.domain.keys import parse_public_key
 from rootblood.domain.tokens import Scope
 from rootblood.errors import NotFoundError
 from rootblood.services.accounts import Accounts
 from rootblood.services.audit import Audit
 from rootblood.services.environments import RESTART_GRACE_S, Environments
+from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.presence import Presence
 from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
 from rootblood.web.api import PREFIX, models
@@ -25,6 +28,9 @@ from rootblood.web.api.auth import ApiAuthentication
 from rootblood.web.api.openapi import document_of
 from rootblood.web.api.table import Call, Operation, handler_of
 from rootblood.web.pages.links import PATH as LINK_PATH
+
+_PATIENCE_S = 0.5
+"""For the size of a home that is being measured; `measuring` says that it is."""
 
 
 class Api:
@@ -36,6 +42,8 @@ class Api:
         logins: browsers that are logged in.
         links: log one in.
         tokens: of programs.
+        homes: how large they are.
+        presence: who is attached.
         tmux_sessions: in which shells go on.
         audit: what was done to the account.
         authentication: tells the caller.
@@ -51,6 +59,8 @@ class Api:
         logins: Logins,
         links: Links,
         tokens: Tokens,
+        homes: HomeSizes,
+        presence: Presence,
         tmux_sessions: TmuxSessions,
         audit: Audit,
         authentication: ApiAuthentication,
@@ -62,6 +72,8 @@ class Api:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._homes = homes
+        self._presence = presence
         self._tmux_sessions = tmux_sessions
         self._audit = audit
         self._authentication = authentication
@@ -110,6 +122,10 @@ class Api:
             Operation(
                 "DELETE", "/environment", "deleteEnvironment", "Remove its container; the home stays",
                 Scope.ENVIRONMENT_WRITE, self._delete_environment, status=no_content,
+            ),
+            Operation(
+                "GET", "/connections", "listConnections", "Who is attached to it now, by SSH and in browsers",
+                Scope.ENVIRONMENT_READ, self._connections, gives=models.Connections,
             ),
             Operation(
                 "GET", "/sessions", "listSessions", "tmux sessions of the running environment",
@@ -173,9 +189,17 @@ class Api:
 
     async def _environment(self, call: Call) -> models.Environment:
         account = call.caller.account
-        return models.Environment.of(
-            await self._environments.inspect(account), await self._environments.usage(account)
+        details = await self._environments.inspect(account)
+        running = details is not None and details.environment.state is EnvironmentState.RUNNING
+        usage, home = await asyncio.gather(
+            self._environments.usage(account),
+            self._homes.of(account, running=running, patience_s=_PATIENCE_S),
         )
+        return models.Environment.of(details, usage, home)
+
+    async def _connections(self, call: Call) -> BaseModel:
+        found = self._presence.of(call.caller.account)
+        return models.Connections(connections=[models.Connection.of(attached) for attached in found])
 
     async def _start(self, call: Call) -> BaseModel:
         await self._environments.start(call.caller.account, by=call.actor)

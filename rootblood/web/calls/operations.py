@@ -1,5 +1,6 @@
 """What can be asked for: a call in, the text that `rb` prints out."""
 
+import asyncio
 import io
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -9,15 +10,17 @@ import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
+from rootblood.domain.environments import EnvironmentState
 from rootblood.domain.keys import MAX_LINE_CHARS, parse_public_keys
 from rootblood.domain.rendering import moment, shown, status_rows, table
-from rootblood.domain.visitors import Visitor
 from rootblood.errors import ConflictError, InvalidInputError
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.penalties import Penalties
+from rootblood.services.presence import Presence
 from rootblood.services.tmux import TmuxSessions
 from rootblood.web.pages.links import PATH as LINK_PATH
 
@@ -28,6 +31,10 @@ _ACTOR = Actor(Door.RB)
 
 _MAX_ROWS = 20
 _MAX_NEW_KEYS = 50
+
+_PATIENCE_S = 1.0
+"""For the size of a home that is being measured; a small one is there by then."""
+
 _MAX_KEY_ROWS = 500
 
 _MAX_KEYS_BYTES = 8 * MAX_LINE_CHARS
@@ -74,7 +81,8 @@ class Operations:
         logins: browsers that are logged in.
         tmux_sessions: in which shells go on.
         penalties: know whose environment too many wrong passwords came out of.
-        visitors: gives the connections of an account, by its name, at the other door.
+        homes: how large they are.
+        presence: who is attached.
     """
 
     def __init__(
@@ -86,7 +94,8 @@ class Operations:
         logins: Logins,
         tmux_sessions: TmuxSessions,
         penalties: Penalties,
-        visitors: Callable[[str], Sequence[Visitor]],
+        homes: HomeSizes,
+        presence: Presence,
     ) -> None:
         self._accounts = accounts
         self._environments = environments
@@ -94,7 +103,8 @@ class Operations:
         self._logins = logins
         self._tmux_sessions = tmux_sessions
         self._penalties = penalties
-        self._visitors = visitors
+        self._homes = homes
+        self._presence = presence
 
     def table(self) -> dict[tuple[str, str], Operation]:
         """All there are, by method and path."""
@@ -124,18 +134,22 @@ class Operations:
     async def _tell_status(self, call: Call) -> str:
         account = call.account
         details = await self._environments.inspect(account)
-        usage = await self._environments.usage(account)
+        running = details is not None and details.environment.state is EnvironmentState.RUNNING
+        usage, home = await asyncio.gather(
+            self._environments.usage(account),
+            self._homes.of(account, running=running, patience_s=_PATIENCE_S),
+        )
         logins = await self._logins.list(account)
         rows = [
-            (shown(visitor.peer), moment(visitor.since), "ssh", shown(activity))
-            for visitor in self._visitors(account.name)
-            for activity in (visitor.activities or ["-"])
+            (shown(attached.peer), moment(attached.since), attached.door, shown(activity))
+            for attached in self._presence.of(account)
+            for activity in (attached.activities or ["-"])
         ]
         rows += [
             (shown(login.address), moment(login.created_at), "browser", shown(login.user_agent))
             for login in logins
         ]
-        text = table(status_rows(details, usage)) + "\n" if details is not None else ""
+        text = table(status_rows(details, usage, home)) + "\n" if details is not None else ""
         return text + _listed(("FROM", "SINCE", "BY", "WITH"), rows, _MAX_ROWS)
 
     async def _list_sessions(self, call: Call) -> str:

@@ -4,7 +4,7 @@ Whatever stands in a page is escaped by the templates; what somebody else wrote 
 well, which shows what a browser would hide or obey.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 from aiohttp import web
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from rootblood.domain.rendering import size, span
 from rootblood.domain.text import escape_controls
 from rootblood.web.assets import Assets
 
-_FORMS_REFERRER_POLICY = "same-origin"
+FORMS_REFERRER_POLICY = "same-origin"
 """Under `no-referrer`, as every other response has it, a browser sends `Origin: null` with a form, of this
 site's pages as of any other's (Fetch, "append a request `Origin` header"). Other sites learn nothing either
 way."""
@@ -42,6 +43,8 @@ class Pages:
         )
         environment.filters["visible"] = escape_controls
         environment.filters["moment"] = _moment
+        environment.filters["ago"] = _ago
+        environment.filters["size"] = size
         environment.globals.update(base=base, asset=assets.path)
         self._templates = {name: environment.get_template(name) for name in sources}
         self.base = base
@@ -50,10 +53,14 @@ class Pages:
         """A response with the page that `template` makes of `values`."""
         return web.Response(
             status=status,
-            text=self._templates[template].render(values),
+            text=self.text(template, **values),
             content_type="text/html",
-            headers={"Referrer-Policy": _FORMS_REFERRER_POLICY},
+            headers={"Referrer-Policy": FORMS_REFERRER_POLICY},
         )
+
+    def text(self, template: str, **values: Any) -> str:
+        """What `template` makes of `values`: a page, or a part of one."""
+        return self._templates[template].render(values)
 
     def refusal(self, _request: web.Request, status: HTTPStatus, text: str) -> web.Response:
         """A response that says what went wrong."""
@@ -66,3 +73,7 @@ class Pages:
 
 def _moment(value: datetime) -> str:
     return value.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _ago(value: datetime) -> str:
+    return span((datetime.now(UTC) - value).total_seconds()) + " ago"

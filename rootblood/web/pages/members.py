@@ -12,7 +12,7 @@ from rootblood.web.pages import Pages
 
 Fields = MultiDictProxy[str]
 Show = Callable[[web.Request, Visitor], Awaitable[web.Response]]
-Act = Callable[[web.Request, Visitor, Fields], Awaitable[web.Response]]
+Act = Callable[[web.Request, Visitor, Fields], Awaitable[web.StreamResponse]]
 
 
 class Members:
@@ -39,7 +39,7 @@ class Members:
     def acting(self, act: Act) -> Handler:
         """A handler that does what a form of one of these pages says; others get the login form."""
 
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> web.StreamResponse:
             visitor = await self._doorkeeper.visitor(request)
             if visitor is None:
                 # Nothing is done. Without this a login session that expired would be a dead end.

@@ -26,7 +26,9 @@ class TerminalPage:
         self._doorkeeper = doorkeeper
         self._members = members
         self._pages = pages
-        self.sockets = TerminalSockets(terminals, self._admit)
+        self.sockets = TerminalSockets(
+            terminals, self._admit, address_of=lambda request: doorkeeper.clients.of(request).address
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """The page's and the WebSocket's."""

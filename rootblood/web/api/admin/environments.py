@@ -11,6 +11,7 @@ from rootblood.domain.tokens import Scope
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
 from rootblood.services.environments import Environments
+from rootblood.services.homes import HomeSizes
 from rootblood.web.api import models
 from rootblood.web.api.table import Call, Operation
 
@@ -56,13 +57,19 @@ class EnvironmentOperations:
     Args:
         accounts: know whose.
         environments: are stopped and removed.
+        homes: how large they are.
         administration: lists them.
     """
 
     def __init__(
-        self, accounts: Accounts, environments: Environments, administration: Administration
+        self,
+        accounts: Accounts,
+        environments: Environments,
+        homes: HomeSizes,
+        administration: Administration,
     ) -> None:
         self._accounts = accounts
+        self._homes = homes
         self._environments = environments
         self._administration = administration
 
@@ -93,7 +100,9 @@ class EnvironmentOperations:
         account = await self._accounts.get(call.path["name"])
         await self._environments.stop(account, StopReason.ADMINISTRATOR, by=call.actor)
         return models.Environment.of(
-            await self._environments.inspect(account), await self._environments.usage(account)
+            await self._environments.inspect(account),
+            await self._environments.usage(account),
+            await self._homes.of(account, running=False, patience_s=0),
         )
 
     async def _remove(self, call: Call) -> None:

@@ -1,0 +1,23 @@
+"""A stand-in for an environment's tmux: its sessions are the lines of the file `tmux`, as `-F` has them.
+
+While there is a file `tmux-hold` it waits.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    while Path("tmux-hold").exists():
+        time.sleep(0.01)
+    sessions = Path("tmux")
+    lines = sessions.read_text().splitlines(keepends=True) if sessions.exists() else []
+    if "list-sessions" in sys.argv:
+        sys.stdout.writelines(lines)
+    if "kill-session" in sys.argv:
+        sessions.write_text("".join(line for line in lines if line.split("\t")[0] != sys.argv[-1]))
+
+
+if __name__ == "__main__":
+    main()
