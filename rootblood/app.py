@@ -236,6 +236,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         ConfigurationError: the installation is not set up, a file that the settings name cannot be read, or
             an address is taken.
     """
+    require_restored(settings.state_dir)
     host_key = read_host_key(settings.keys_dir)
     texts = read_texts(settings.ssh)
     tls = read_tls(settings.web)

@@ -14,8 +14,6 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
-
 from rootblood import __version__
 from rootblood.domain.accounts import Account
 from rootblood.domain.backups import INSTALLATION, Failure, Form, Manifest, Owner, Part
@@ -28,8 +26,6 @@ from rootblood.stores.backups.directory import BackupDirectory, locked
 from rootblood.stores.backups.forms import choose_form, open_parts
 from rootblood.stores.backups.installation import pack
 from rootblood.stores.base import AccountStore, BackupParts, DatabaseCopies
-
-_log = structlog.stdlib.get_logger(__name__)
 
 Tell = Callable[[str], None]
 """Takes a line about how it goes."""
@@ -178,7 +174,6 @@ class Backups:
                 async with self._stopped(account if stop else None):
                     await made.keep(name, volume, f"{whose} ({number} of {len(volumes)})", read)
             except (EnvironmentFailedError, NotFoundError) as error:
-                _log.warning("backup_part_failed", part=name, cause=str(error))
                 made.failures.append(Failure(name, f"{whose}: {error}"))
                 made.tell(f"{whose}: FAILED: {error}")
 

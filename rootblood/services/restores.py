@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-import structlog
-
 from rootblood.domain.backups import INSTALLATION, Manifest, Part
 from rootblood.engines.base import Engine
 from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError
@@ -24,8 +22,6 @@ from rootblood.stores.backups.forms import open_parts
 from rootblood.stores.backups.installation import Unpacked, put_keys, unpack
 from rootblood.stores.backups.keys import FILE_NAME as BACKUP_KEY
 from rootblood.stores.base import BackupParts, DatabaseCopies
-
-_log = structlog.stdlib.get_logger(__name__)
 
 _MARK = "restoring"
 _LOCK = "restore.lock"
@@ -134,7 +130,6 @@ class Restores:
             if unpacked.database is not None:
                 await self._copies.restore(unpacked.database)
             await asyncio.to_thread(mark.unlink)
-        _log.info("restored", backup=manifest.id)
 
     async def _require_nothing(self, manifest: Manifest) -> None:
         there = []

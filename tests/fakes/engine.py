@@ -267,7 +267,17 @@ class FakeEngine:
         directory = self._volume(volume)
         if not await asyncio.to_thread(directory.is_dir):
             raise NotFoundError("there is no such volume")
-        argv = ["tar", "--create", "--format=posix", *["--zstd"] * compressed, "-C", str(directory), "."]
+        options = ["--sort=name", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
+        argv = [
+            "tar",
+            "--create",
+            "--format=posix",
+            *options,
+            *["--zstd"] * compressed,
+            "-C",
+            str(directory),
+            ".",
+        ]
         done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, check=False)
         if volume in self.unreadable:
             await write(done.stdout[: len(done.stdout) // 2])

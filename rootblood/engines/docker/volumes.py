@@ -35,10 +35,12 @@ _log = structlog.stdlib.get_logger(__name__)
 HELPER_LABEL = "rootblood.volume-helper"
 _DIRECTORY = "/volume"
 
-# Sorted, and without times of access: of two archives of the same files, an incremental store keeps one.
+# The same files are the same bytes again, of which an incremental store keeps one copy: so in order, and
+# without the times that reading changes.
 _READ = (
-    "tar --create --format=posix --sort=name --sparse --one-file-system --numeric-owner --acls --xattrs"
-    " --xattrs-include='user.*' --quoting-style=escape --warning=no-file-ignored --directory=/volume ."
+    "tar --create --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"
+    " --sort=name --sparse --one-file-system --numeric-owner --acls --xattrs --xattrs-include='user.*'"
+    " --quoting-style=escape --warning=no-file-ignored --directory=/volume ."
 )
 _READ_CAPABILITIES = ["DAC_READ_SEARCH"]
 
