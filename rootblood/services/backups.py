@@ -163,7 +163,8 @@ class Backups:
         volumes = await self._engine.volumes()
         for number, volume in enumerate(volumes, 1):
             account = known.get(volume.userhash or "")
-            whose = "/global" if volume.userhash is None else f"home of {account.name if account else '?'}"
+            name = account.name if account is not None else volume.userhash
+            whose = f"home of {name}" if volume.userhash else "/global"
             name = f"home_{volume.userhash}" if volume.userhash else "global"
             name += ".tar.zst" if made.store.compressed else ".tar"
 

@@ -113,6 +113,8 @@ def test_what_two_backups_share_is_kept_once(
 def test_an_encrypted_backup_needs_its_key(
     installation: Path, engine: FakeEngine, rootblood: Rootblood, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
+    for name in ("RESTIC_PASSWORD_FILE", "BORG_PASSCOMMAND"):  # whoever exported it did not mean this one
+        monkeypatch.setenv(name, "/etc/hostname")
     rootblood("backup", "backups", "--with", form)
     key = installation / "keys" / "backup_key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600

@@ -90,14 +90,22 @@ async def running(argv: Sequence[str], variables: Mapping[str, str]) -> AsyncIte
 
     Args:
         argv: the program and its arguments.
-        variables: of its environment, beside this process's own.
+        variables: of its environment, beside this process's own; but what those two programs would take from
+            there is ours to say, as a password that somebody has exported would lose the backup to its key.
 
     Raises:
         ConfigurationError: there is no such program.
     """
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RESTIC_", "BORG_"))
+    }
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={**os.environ, "LC_ALL": "C.UTF-8", **variables}
+            *argv,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**inherited, "LC_ALL": "C.UTF-8", **variables},
         )
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no {argv[0]}; install it: apt-get install {argv[0]}") from error
