@@ -10,6 +10,9 @@ from rootblood.stores.backups.directory import BackupDirectory
 from rootblood.stores.backups.keys import create_backup_key, read_backup_key
 from rootblood.stores.backups.programs import Program, run, running
 
+_LOCK_WAIT = "--lock-wait=60"
+"""In seconds: the borg of a backup that was killed ends soon after it, and may not be cut short."""
+
 _GOOD = (0, 1)
 """1 is a warning, such as that the repository was moved; whether bytes are right, the digests say."""
 
@@ -30,19 +33,17 @@ class BorgParts:
         self._key_file = key_file
 
     async def prepare(self) -> None:
-        """Make key and repository, or take off the lock of a backup that was killed."""
-        if await asyncio.to_thread((self._repository / "config").exists):
-            # Nobody else is at it: the directory of the backups is locked.
-            await run(["borg", "break-lock"], await self._variables())
-            return
-        await asyncio.to_thread(create_backup_key, self._key_file)
-        await run(["borg", "init", "--encryption=repokey-blake2"], await self._variables())
+        """Make key and repository. Locks whose holders are dead borg takes off by itself."""
+        if not await asyncio.to_thread((self._repository / "config").exists):
+            await asyncio.to_thread(create_backup_key, self._key_file)
+            await run(["borg", "init", "--encryption=repokey-blake2"], await self._variables())
 
     @asynccontextmanager
     async def write(self, backup_id: str, name: str) -> AsyncIterator["_GrowingArchive"]:
         """An archive of one file."""
         part = _GrowingArchive(f"{backup_id}-{name}")
-        argv = ["borg", "create", "--compression=zstd,3", f"--stdin-name={name}", f"::{part.reference}", "-"]
+        argv = ["borg", "create", _LOCK_WAIT, "--compression=zstd,3", f"--stdin-name={name}"]
+        argv += [f"::{part.reference}", "-"]
         async with running(argv, await self._variables()) as program:
             part.program = program
             yield part  # an error ends borg before it has made an archive
@@ -51,7 +52,7 @@ class BorgParts:
     async def read(self, backup_id: str, part: Part) -> AsyncIterator[bytes]:
         """The one file of an archive."""
         del backup_id
-        argv = ["borg", "extract", "--stdout", f"::{part.reference}", part.name]
+        argv = ["borg", "extract", _LOCK_WAIT, "--stdout", f"::{part.reference}", part.name]
         async with running(argv, await self._variables()) as program:
             while data := await program.read():
                 yield data
