@@ -26,6 +26,7 @@ from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
+from rootblood.services.backups import Backups
 from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
@@ -38,6 +39,7 @@ from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.restores import Restores, require_restored
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
@@ -53,6 +55,7 @@ from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.checking import check
+from rootblood.stores.sql.copies import SqlDatabaseCopies
 from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
@@ -92,6 +95,7 @@ class Core:
     takeout: Takeout
     imports: Imports
     unpackings: Unpackings
+    backups: Backups
     administration: Administration
     bans: Bans
     audit: Audit
@@ -115,6 +119,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         ConfigurationError: keys or schema are missing or old.
         StoreUnavailableError: the database does not answer.
     """
+    require_restored(settings.state_dir)
     keys = read_link_keys(settings.keys_dir)
     database = Database(settings)
     try:
@@ -174,6 +179,13 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 imports=imports,
                 unpackings=unpackings,
                 administration=administration,
+                backups=Backups(
+                    engine=engine,
+                    environments=environments,
+                    store=store,
+                    copies=SqlDatabaseCopies(database, settings),
+                    settings=settings,
+                ),
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
             )
@@ -200,12 +212,37 @@ def _account_locks(settings: Settings, database: Database) -> AccountLocks:
     return PostgresqlAccountLocks(database, settings.database)
 
 
+@asynccontextmanager
+async def open_restores(settings: Settings) -> AsyncIterator[Restores]:
+    """What restores backups into this installation, which need not be set up. It is closed at the end."""
+    database = Database(settings)
+    engine = build_engine(settings)
+    try:
+        yield Restores(engine, SqlDatabaseCopies(database, settings), settings)
+    finally:
+        await engine.close()
+        await database.close()
+
+
+async def finish_restore(settings: Settings) -> None:
+    """Bring what was restored up to this version, and let environments resolve the accounts' names.
+
+    Raises:
+        EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: `serve` does
+            it at its start, too.
+    """
+    await set_up(settings)
+    async with open_core(settings) as core:
+        await core.environments.prepare()
+
+
 async def set_up(settings: Settings) -> list[str]:
     """Make what an installation needs and does not have yet; nothing that is there is touched.
 
     Returns:
         One line for each thing that was made.
     """
+    require_restored(settings.state_dir)
     made = []
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -259,6 +296,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         ConfigurationError: the installation is not set up, a file that the settings name cannot be read, or
             an address is taken.
     """
+    require_restored(settings.state_dir)
     host_key = read_host_key(settings.keys_dir)
     texts = read_texts(settings.ssh)
     tls = read_tls(settings.web)

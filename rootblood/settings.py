@@ -388,6 +388,17 @@ class ImportSettings(_Group):
     """One that takes longer to unpack is broken off: four hours."""
 
 
+class BackupSettings(_Group):
+    """Copies of the whole installation."""
+
+    key_file: Path | None = None
+    """What restic and borg encrypt with, one line, 0600; None is `backup_key` in `keys_dir`, made when it is
+    first needed. Without it, such a backup is lost."""
+
+    min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
+    """What a backup leaves free on its disk: 256 MiB."""
+
+
 class AccountSettings(_Group):
     """Numbers given to accounts."""
 
@@ -474,9 +485,15 @@ class Settings(BaseSettings):
     accounts: AccountSettings = AccountSettings()
     exports: ExportSettings = ExportSettings()
     imports: ImportSettings = ImportSettings()
+    backups: BackupSettings = BackupSettings()
     metrics: MetricsSettings = MetricsSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
+
+
+def settings_file(named: Path | None = None) -> Path:
+    """Where the settings of this installation are read from, be there a file or not. Argument as below."""
+    return named or Path(os.environ.get("ROOTBLOOD_CONFIG") or DEFAULT_CONFIG_FILE)
 
 
 def load_settings(config_file: Path | None = None) -> Settings:
