@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError, StoreUnavailableError
 from rootblood.settings import Settings
 from rootblood.stores.sql.database import Database
@@ -47,7 +49,7 @@ class SqlDatabaseCopies:
     async def check(self, file: Path) -> None:
         """Run SQLite's integrity check, and look for the newest revision in it."""
         await asyncio.to_thread(_check, file)
-        url = self._settings.database.model_copy(update={"url": f"sqlite+aiosqlite:///{file}"})
+        url = self._settings.database.model_copy(update={"url": SecretStr(f"sqlite+aiosqlite:///{file}")})
         copy = Database(self._settings.model_copy(update={"database": url}))
         try:
             await schema_is_current(copy)  # an older one is upgraded once it is in its place

@@ -14,6 +14,8 @@ from rootblood.stores.sql.copies import SqlDatabaseCopies
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import schema_is_current
 
+pytestmark = pytest.mark.backend("sqlite")
+
 
 @pytest.fixture
 def copies(database: Database, settings: Settings) -> SqlDatabaseCopies:
