@@ -24,6 +24,7 @@ from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
+from rootblood.services.imports import IMPORT_PROGRAM, Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
@@ -32,6 +33,7 @@ from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.spool import Spool
@@ -140,6 +142,8 @@ class House:
     accounts: Accounts
     environments: Environments
     homes: HomeSizes
+    imports: Imports
+    unpackings: Unpackings
     presence: Presence
     logins: Logins
     links: Links
@@ -162,6 +166,8 @@ class House:
             accounts=self.accounts,
             environments=self.environments,
             homes=self.homes,
+            imports=self.imports,
+            unpackings=self.unpackings,
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
@@ -217,6 +223,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         FakeHost(tmp_path / "host"),
         programs={
             TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
+            IMPORT_PROGRAM: [sys.executable, str(FAKES / "importer.py")],
             "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
         },
     )
@@ -241,6 +248,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     tokens = Tokens(SqlTokenStore(database), audit.record)
     administration = Administration(accounts, environments, exports)
     homes = HomeSizes(environments)
+    imports = Imports(environments, settings.imports, audit.record)
+    unpackings = Unpackings(imports)
     yield House(
         settings=settings,
         database=database,
@@ -252,6 +261,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         links=Links(SqlLinkStore(database), audit.record),
         tokens=tokens,
         homes=homes,
+        imports=imports,
+        unpackings=unpackings,
         presence=Presence(),
         visits=visits,
         audit=audit,
@@ -265,6 +276,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     )
     await administration.close()
     await exports.close()
+    await unpackings.close()
+    await imports.close()
     await homes.close()
     await environments.close()
     await visits.close()
