@@ -24,6 +24,7 @@ from rootblood.errors import (
 )
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.activity import Activity
 from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
@@ -32,12 +33,15 @@ from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
 from rootblood.services.imports import Imports
+from rootblood.services.leases import Leases
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.reaper import Reaper
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
@@ -49,6 +53,8 @@ from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.idleness import SqlIdlenessStore
+from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
@@ -77,6 +83,9 @@ class Core:
     accounts: Accounts
     environments: Environments
     homes: HomeSizes
+    leases: Leases
+    outlooks: Outlooks
+    reaper: Reaper
     visits: Visits
     logins: Logins
     links: Links
@@ -116,7 +125,10 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         passwords = Passwords(settings.passwords)
         store = SqlAccountStore(database, settings.accounts)
         audit = Audit(SqlAuditStore(database), settings.audit)
-        visits = Visits(SqlVisitStore(database), audit.record)
+        visit_store = SqlVisitStore(database)
+        visits = Visits(visit_store, audit.record)
+        lease_store = SqlLeaseStore(database)
+        leases = Leases(lease_store, settings.leases)
         environments = Environments(
             engine=engine,
             store=store,
@@ -125,6 +137,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings=settings.link,
             metrics=metrics,
             record=audit.record,
+            hold=leases.hold,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -142,6 +155,24 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 accounts=accounts,
                 environments=environments,
                 homes=homes,
+                leases=leases,
+                outlooks=Outlooks(
+                    leases=lease_store,
+                    visits=visit_store,
+                    lease_settings=settings.leases,
+                    settings=settings.reaper,
+                    record=audit.record,
+                ),
+                reaper=Reaper(
+                    accounts=accounts,
+                    environments=environments,
+                    activity=Activity(environments, settings.reaper),
+                    leases=lease_store,
+                    store=SqlIdlenessStore(database),
+                    server=leases.server,
+                    lease_settings=settings.leases,
+                    settings=settings.reaper,
+                ),
                 visits=visits,
                 logins=Logins(SqlLoginStore(database), settings.web, endings, audit.record),
                 links=Links(SqlLinkStore(database), audit.record),
@@ -155,6 +186,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         finally:
             await exports.close()
             await homes.close()
+            await leases.close()
             await environments.close()
             await visits.close()
             await audit.close()
@@ -226,6 +258,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             accounts=core.accounts,
             environments=core.environments,
             homes=core.homes,
+            outlooks=core.outlooks,
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,
@@ -263,6 +296,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(core.audit.keep_small(stop))
+                doors.create_task(core.reaper.watch(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
                 doors.create_task(core.bans.watch(stop))

@@ -22,6 +22,7 @@ from rootblood.domain.imports import (
     Imported,
     ImportProgress,
 )
+from rootblood.domain.leases import LeaseKind
 from rootblood.errors import ConflictError, EnvironmentBrokenError, InvalidInputError, LimitReachedError
 from rootblood.link.pool import StepListener
 from rootblood.services.environments import Environments
@@ -197,7 +198,10 @@ class Imports:
     async def _running(
         self, account: Account, arguments: Sequence[str], *, on_step: StepListener | None = None
     ) -> AsyncIterator[_Program]:
-        async with self._environments.lent(account, on_step=on_step):
+        async with (
+            self._environments.used(account, LeaseKind.IMPORT),
+            self._environments.lent(account, on_step=on_step),
+        ):
             _, program = await self._environments.open_program(
                 account, [IMPORT_PROGRAM, *arguments], _Program, timeout_s=_START_TIMEOUT_S
             )

@@ -21,6 +21,7 @@ from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.terminals import Terminals
@@ -111,6 +112,7 @@ class WebDoor:
         accounts: who may come in.
         environments: where they go.
         homes: how large what they have there is.
+        outlooks: how long environments run on.
         logins: who has come in.
         links: let a browser in, once each.
         tokens: what programs show in place of a login.
@@ -132,6 +134,7 @@ class WebDoor:
         accounts: Accounts,
         environments: Environments,
         homes: HomeSizes,
+        outlooks: Outlooks,
         logins: Logins,
         links: Links,
         tokens: Tokens,
@@ -167,6 +170,7 @@ class WebDoor:
         self._accounts = accounts
         self._environments = environments
         self._homes = homes
+        self._outlooks = outlooks
         self._presence = presence
         self._logins = logins
         self._links = links
@@ -185,6 +189,7 @@ class WebDoor:
                 tmux_sessions=self._tmux_sessions,
                 penalties=penalties,
                 homes=homes,
+                outlooks=outlooks,
                 presence=presence,
             ),
         )
@@ -271,6 +276,7 @@ class WebDoor:
             members=members,
             environments=self._environments,
             homes=self._homes,
+            outlooks=self._outlooks,
             presence=self._presence,
             tmux_sessions=tmux_sessions,
             logins=self._logins,
@@ -295,6 +301,7 @@ class WebDoor:
                 tokens=self._tokens,
                 audit=self._audit,
                 homes=self._homes,
+                outlooks=self._outlooks,
                 presence=self._presence,
                 tmux_sessions=self._tmux_sessions,
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
@@ -302,7 +309,11 @@ class WebDoor:
                 others=[
                     *AccountOperations(self._accounts, self._administration, base).operations(),
                     *EnvironmentOperations(
-                        self._accounts, self._environments, self._homes, self._administration
+                        self._accounts,
+                        self._environments,
+                        self._homes,
+                        self._outlooks,
+                        self._administration,
                     ).operations(),
                     *BanOperations(self._bans, self._penalties).operations(),
                 ],

@@ -56,6 +56,7 @@ def calls(house: House) -> Calls:
             tmux_sessions=TmuxSessions(house.environments),
             penalties=Penalties(PenaltySettings(free_failures=2)),
             homes=house.homes,
+            outlooks=house.outlooks,
             presence=house.presence,
         ),
     )
