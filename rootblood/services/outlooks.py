@@ -69,7 +69,7 @@ class Outlooks:
             if left_s is not None:
                 stops_at = known.idleness.looked_at + timedelta(seconds=left_s)
         return Outlook(
-            uses=[lease for lease in live if lease.kind is not LeaseKind.KEEP],
+            uses=tuple(lease for lease in live if lease.kind is not LeaseKind.KEEP),
             kept_until=max(kept, default=None),
             doing=doing,
             stops_at=stops_at,

@@ -1,6 +1,6 @@
 """A stand-in for an environment's tmux: its sessions are the lines of the file `tmux`, as `-F` has them.
 
-While there is a file `tmux-hold` it waits.
+Its panes are the lines of the file `tmux-panes`. While there is a file `tmux-hold` it waits.
 """
 
 import sys
@@ -15,6 +15,8 @@ def main() -> None:
     lines = sessions.read_text().splitlines(keepends=True) if sessions.exists() else []
     if "list-sessions" in sys.argv:
         sys.stdout.writelines(lines)
+    if "list-panes" in sys.argv and Path("tmux-panes").exists():
+        sys.stdout.write(Path("tmux-panes").read_text())
     if "kill-session" in sys.argv:
         sessions.write_text("".join(line for line in lines if line.split("\t")[0] != sys.argv[-1]))
 

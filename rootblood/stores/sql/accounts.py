@@ -11,7 +11,16 @@ from rootblood.domain.keys import AccountKey, PublicKey, fingerprint_of
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
 from rootblood.settings import AccountSettings
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.models import AccountRow, KeyRow, LinkRow, LoginSessionRow, TokenRow, VisitRow
+from rootblood.stores.sql.models import (
+    AccountRow,
+    IdlenessRow,
+    KeyRow,
+    LeaseRow,
+    LinkRow,
+    LoginSessionRow,
+    TokenRow,
+    VisitRow,
+)
 
 _MAX_IN = 500
 """Values in one IN (...); SQLite takes 32,766 at most, and older ones 999."""
@@ -91,6 +100,8 @@ class SqlAccountStore:
             await session.execute(delete(KeyRow).where(KeyRow.account_uid == row.uid))
             await session.execute(delete(VisitRow).where(VisitRow.account_uid == row.uid))
             await session.execute(delete(TokenRow).where(TokenRow.account_uid == row.uid))
+            await session.execute(delete(LeaseRow).where(LeaseRow.account_uid == row.uid))
+            await session.execute(delete(IdlenessRow).where(IdlenessRow.account_uid == row.uid))
             await _end_login_sessions(session, row)
 
     @uninterrupted
