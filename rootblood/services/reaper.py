@@ -153,6 +153,7 @@ class Reaper:
             EngineUnavailableError, StoreUnavailableError: nobody can look.
         """
         accounts = {account.userhash: account for account in await self._accounts.list()}
+        there = await self._environments.list()
         turns = asyncio.Semaphore(_MAX_CONCURRENT)
         findings: list[Finding] = []
 
@@ -167,7 +168,7 @@ class Reaper:
                 findings.append(found)
 
         async with asyncio.TaskGroup() as looks:
-            for environment in await self._environments.list():
+            for environment in there:
                 if environment.userhash in accounts:
                     looks.create_task(look_at(accounts[environment.userhash], environment.state))
         return sorted(findings, key=lambda found: found.name)
