@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Installation, wait_until
+from tests.e2e.installation import Installation, docker_api, wait_until
 
 SHORT = {
     "ROOTBLOOD_LEASES__TTL_S": "3",
@@ -19,12 +19,18 @@ LONG_S = 60
 
 def stopped(installation: Installation, name: str) -> Callable[[], bool]:
     """Whether the account's environment is, to be asked again and again."""
-    return lambda: state(installation, name) == "stopped"
+    userhash = installation.userhash(name)
+    return lambda: _state(userhash) == "stopped"
 
 
-def state(installation: Installation, name: str) -> str:
-    """Of the account's environment."""
-    return {row["name"]: str(row["state"]) for row in installation.cli_json("env", "list")}[name]
+def runs(installation: Installation, name: str) -> bool:
+    """Whether the account's environment does."""
+    return _state(installation.userhash(name)) == "running"
+
+
+def _state(userhash: str) -> str:
+    with docker_api() as api:
+        return "running" if api.inspect_container(f"rb_{userhash}")["State"]["Running"] else "stopped"
 
 
 def test_idle_is_stopped_and_the_next_login_says_why(own_installation: Installation) -> None:
@@ -48,7 +54,7 @@ def test_a_session_and_a_keep_have_it_run_on(own_installation: Installation) -> 
             assert b"up\n" == session.stdout.readline()
             bob.output("true")
             wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
-            assert "running" == state(own_installation, "alice")
+            assert runs(own_installation, "alice")
             assert "is not kept" in alice.output("rb keep")
             assert "is kept until" in alice.output("rb keep 4h")
         refused = alice.run("rb keep 99d")
@@ -58,7 +64,7 @@ def test_a_session_and_a_keep_have_it_run_on(own_installation: Installation) -> 
         )
         bob.output("true")
         wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
-        assert "running" == state(own_installation, "alice")
+        assert runs(own_installation, "alice")
         assert "for 3 h 59 min more" in alice.output("rb keep")
         assert "is kept no longer" in alice.output("rb keep --end")
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop of alice's")
@@ -75,7 +81,7 @@ def test_an_abandoned_yes_does_not_live_for_ever(own_installation: Installation)
             row for row in own_installation.cli_json("reap", "--once", "--dry-run") if row["name"] == "alice"
         ]
         assert "active" == found["verdict"], found
-        assert "running" == state(own_installation, "alice")
+        assert runs(own_installation, "alice")
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop of alice's")
 
 
@@ -85,7 +91,7 @@ def test_a_job_in_tmux_has_it_run_on(own_installation: Installation) -> None:
         alice.output("tmux -S /run/rootblood/tmux new-session -d 'exec sleep 600'")
         bob.output("true")
         wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
-        assert "running" == state(own_installation, "alice")
+        assert runs(own_installation, "alice")
         alice.output("tmux -S /run/rootblood/tmux kill-server")
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop of alice's")
 
@@ -98,7 +104,7 @@ def test_of_two_servers_one_reaps_and_the_other_takes_over(own_installation: Ins
             assert b"up\n" == session.stdout.readline()
             client_of(own_installation, two, "bob").output("true")
             wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
-            assert "running" == state(own_installation, "alice")
+            assert runs(own_installation, "alice")
             reaped = [server.log.count("idle_environment_stopped") for server in servers]
             assert [0, 1] == sorted(reaped)
             # Alice's session dies with its server, and its lease lapses.

@@ -170,6 +170,6 @@ async def _left(use: AbstractAsyncContextManager[None]) -> None:
 
 def test_no_sequence_stops_what_is_in_use_and_each_idle_one_is_stopped(template: Path) -> None:
     Reaping.template = template
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Reaping, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
     )
