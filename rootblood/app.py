@@ -37,6 +37,7 @@ from rootblood.services.leases import Leases
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
+from rootblood.services.notices import Notices
 from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
@@ -167,6 +168,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     accounts=accounts,
                     environments=environments,
                     activity=Activity(environments, settings.reaper),
+                    notices=Notices(environments),
                     leases=lease_store,
                     store=SqlIdlenessStore(database),
                     server=leases.server,

@@ -452,7 +452,8 @@ class ReaperSettings(_Group):
     0: never."""
 
     warning_s: Annotated[float, Field(ge=0)] = 600.0
-    """So long ahead of a stop that is said in the environment's own terminals. 0: not at all."""
+    """So long ahead of a stop, and at each look from then on, it is announced to whoever looks at the
+    environment's tmux without being connected here. 0: not at all."""
 
     cpu_threshold: Annotated[float, Field(ge=0)] = 0.05
     """CPU use above this, in cores, is doing something; an idle shell and tmux use a thousandth. 0: CPU use

@@ -25,12 +25,14 @@ from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import EnvironmentState, StopReason
 from rootblood.domain.leases import Idleness, Known, Lease, LeaseKind
+from rootblood.domain.rendering import span
 from rootblood.engines.base import STOP_GRACE_S
 from rootblood.errors import RootBloodError, StoreUnavailableError
 from rootblood.services.accounts import Accounts
 from rootblood.services.activity import Activity
 from rootblood.services.environments import Environments
 from rootblood.services.leases import STOP_BOUND_S
+from rootblood.services.notices import Notices
 from rootblood.settings import LeaseSettings, ReaperSettings
 from rootblood.stores.base import IdlenessStore, LeaseStore
 
@@ -86,6 +88,7 @@ class Reaper:
         accounts: whose environments these are.
         environments: what is looked at.
         activity: tells what they do.
+        notices: told of a stop ahead of it.
         leases: who uses them.
         store: what is remembered between looks.
         server: what this process is called.
@@ -100,6 +103,7 @@ class Reaper:
         accounts: Accounts,
         environments: Environments,
         activity: Activity,
+        notices: Notices,
         leases: LeaseStore,
         store: IdlenessStore,
         server: str,
@@ -110,6 +114,7 @@ class Reaper:
         self._accounts = accounts
         self._environments = environments
         self._activity = activity
+        self._notices = notices
         self._leases = leases
         self._store = store
         self._server = server
@@ -234,7 +239,12 @@ class Reaper:
         if not await self._store.remember(account.userhash, now, before=looked_at):
             return _finding(account, Verdict.USED, "somebody came in a moment ago")
         self._looked_at[account.userhash] = self._monotonic()
-        return await self._stop(account, now, finding.why) if due else finding
+        if due:
+            return await self._stop(account, now, finding.why)
+        if left_s is not None and left_s <= self._settings.warning_s:
+            text = f"rootblood: nobody uses this environment; it will be stopped in {span(left_s)}"
+            await self._notices.tell(account, text)
+        return finding
 
     def _elapsed_s(self, account: Account, known: Known) -> float:
         """Since the last look, or the last use, as far as both clocks agree on it."""

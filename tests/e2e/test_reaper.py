@@ -12,6 +12,7 @@ SHORT = {
     "ROOTBLOOD_LEASES__HEARTBEAT_S": "1",
     "ROOTBLOOD_REAPER__INTERVAL_S": "1",
     "ROOTBLOOD_REAPER__IDLE_STOP_S": "3",
+    "ROOTBLOOD_REAPER__WARNING_S": "0",
     "ROOTBLOOD_REAPER__CPU_THRESHOLD": "0.2",  # to ask tmux each second costs more than it does each minute
 }
 LONG_S = 60
@@ -76,24 +77,39 @@ def test_an_abandoned_yes_does_not_live_for_ever(own_installation: Installation)
         alice, bob = (client_of(own_installation, server, name) for name in ("alice", "bob"))
         alice.output("setsid yes </dev/null >/dev/null 2>&1 &")
         bob.output("true")
-        wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
-        (found,) = [
-            row for row in own_installation.cli_json("reap", "--once", "--dry-run") if row["name"] == "alice"
-        ]
-        assert "active" == found["verdict"], found
-        assert runs(own_installation, "alice")
-        wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop of alice's")
+        for name in ("bob", "alice"):
+            wait_until(stopped(own_installation, name), timeout_s=LONG_S, what=f"the stop of {name}'s")
+        stops = [line for line in server.log.splitlines() if "idle_environment_stopped" in line]
+        hashes = [own_installation.userhash(name) for name in ("bob", "alice")]
+        assert [True, True] == [userhash in stop for userhash, stop in zip(hashes, stops, strict=True)]
+        assert re.search(r"uses \d\.\d\d cores", stops[1]), stops[1]
 
 
 def test_a_job_in_tmux_has_it_run_on(own_installation: Installation) -> None:
     with own_installation.serving(**SHORT) as server:
         alice, bob = (client_of(own_installation, server, name) for name in ("alice", "bob"))
-        alice.output("tmux -S /run/rootblood/tmux new-session -d 'exec sleep 600'")
+        alice.output(
+            "mkdir -p -m 700 /run/rootblood; tmux -S /run/rootblood/tmux new-session -d 'exec sleep 600'"
+        )
         bob.output("true")
         wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
         assert runs(own_installation, "alice")
         alice.output("tmux -S /run/rootblood/tmux kill-server")
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop of alice's")
+
+
+def test_a_tmux_client_that_nobody_is_connected_with_is_told_of_the_stop(
+    own_installation: Installation,
+) -> None:
+    with own_installation.serving(**{**SHORT, "ROOTBLOOD_REAPER__WARNING_S": "600"}) as server:
+        alice = client_of(own_installation, server, "alice")
+        tmux = "tmux -S /run/rootblood/tmux"
+        alice.output(
+            f"mkdir -p -m 700 /run/rootblood; {tmux} new-session -d -x 150 -y 24; "
+            f"TERM=xterm setsid script -qfc '{tmux} attach' shown </dev/null >/dev/null 2>&1 &"
+        )
+        wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop")
+        assert "nobody uses this environment; it will be stopped in" in alice.output("cat shown")
 
 
 def test_of_two_servers_one_reaps_and_the_other_takes_over(own_installation: Installation) -> None:

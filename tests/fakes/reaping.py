@@ -16,6 +16,7 @@ from rootblood.services.activity import Activity
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.leases import Leases
+from rootblood.services.notices import Notices
 from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
 from rootblood.services.reaper import Finding, Reaper
@@ -32,7 +33,7 @@ from tests.fakes.engine import FakeEngine, FakeHost
 
 LEASES = LeaseSettings(ttl_s=60, heartbeat_s=20)
 REAPER = ReaperSettings(
-    interval_s=60, idle_stop_s=600, max_unattended_s=3600, idle_remove_s=0, tmux_jobs=False
+    interval_s=60, idle_stop_s=600, max_unattended_s=3600, idle_remove_s=0, tmux_jobs=False, warning_s=0
 )
 
 
@@ -102,6 +103,7 @@ class Server:
             accounts=ground.accounts,
             environments=self.environments,
             activity=Activity(self.environments, self.settings),
+            notices=Notices(self.environments),
             leases=ground.lease_store,
             store=SqlIdlenessStore(ground.database, ground.clocks.database),
             server=self.leases.server,

@@ -204,6 +204,21 @@ async def test_an_account_is_told_when_it_stops(ground: Ground, server: Server) 
         assert (None, ["ssh from 192.0.2.7"]) == (outlook.stops_at, outlook.reasons)
 
 
+async def test_who_looks_at_its_tmux_is_told_of_a_stop_ahead_of_it(ground: Ground) -> None:
+    home = ground.engine.host.home(ground.alice.userhash)
+    (home / "tmux-clients").write_text("/dev/pts/3\n-t0\n/dev/pts/3 x\n/dev/tty\x1b[2J\n")
+    server = ground.server(REAPER.model_copy(update={"warning_s": 120.0}))
+    await server.look()
+    await server.look_on(420)
+    assert not (home / "tmux-shown").exists()
+    await server.look_on(240)
+    assert [
+        f"/dev/pts/3 rootblood: nobody uses this environment; it will be stopped in {left}"
+        for left in ("2 min 0 s", "1 min 0 s")
+    ] == (home / "tmux-shown").read_text().splitlines()
+    await server.close()
+
+
 async def test_a_dry_run_changes_nothing(ground: Ground, server: Server) -> None:
     await server.look()
     await server.look_on(540)
