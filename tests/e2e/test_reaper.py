@@ -72,17 +72,18 @@ def test_a_session_and_a_keep_have_it_run_on(own_installation: Installation) -> 
 
 
 def test_an_abandoned_yes_does_not_live_for_ever(own_installation: Installation) -> None:
-    limits = {**SHORT, "ROOTBLOOD_REAPER__MAX_UNATTENDED_S": "12"}
+    limits = {
+        **SHORT,
+        "ROOTBLOOD_REAPER__MAX_UNATTENDED_S": "10",
+        "ROOTBLOOD_REAPER__TMUX_JOBS": "false",
+        "ROOTBLOOD_REAPER__CPU_THRESHOLD": "0.02",  # what is left of a busy machine
+    }
     with own_installation.serving(**limits) as server:
-        alice, bob = (client_of(own_installation, server, name) for name in ("alice", "bob"))
+        alice = client_of(own_installation, server, "alice")
         alice.output("setsid yes </dev/null >/dev/null 2>&1 &")
-        bob.output("true")
-        for name in ("bob", "alice"):
-            wait_until(stopped(own_installation, name), timeout_s=LONG_S, what=f"the stop of {name}'s")
-        stops = [line for line in server.log.splitlines() if "idle_environment_stopped" in line]
-        hashes = [own_installation.userhash(name) for name in ("bob", "alice")]
-        assert [True, True] == [userhash in stop for userhash, stop in zip(hashes, stops, strict=True)]
-        assert re.search(r"uses \d\.\d\d cores", stops[1]), stops[1]
+        wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop")
+        (stop,) = [line for line in server.log.splitlines() if "idle_environment_stopped" in line]
+        assert re.search(r"uses \d\.\d\d cores", stop), stop
 
 
 def test_a_job_in_tmux_has_it_run_on(own_installation: Installation) -> None:
