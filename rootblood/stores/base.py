@@ -5,13 +5,15 @@ Every method on rows is one transaction. A database that does not answer, or sta
 that changes an account raises `NotFoundError` when there is none of that userhash, or only its tombstone.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.audit import Event, NewEvent
+from rootblood.domain.backups import Part
 from rootblood.domain.bans import Ban
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
@@ -42,7 +44,10 @@ class AccountStore(Protocol):
         """Lock or unlock; either way the account's login sessions are gone."""
 
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: all but the name and the UID, which stay taken, is gone."""
+        """Leave a tombstone: the row itself, so that name and UID stay taken.
+
+        All rows about the account, in whatever table, are gone, and so is what its row says of the person.
+        """
 
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
         """Replace the password hash; None means that no password is accepted. Ends all login sessions."""
@@ -69,6 +74,21 @@ class AccountStore(Protocol):
         self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
     ) -> list[Account]:
         """Accounts by name: all, or at most `limit` of those whose name comes after `after`."""
+
+
+class AccountLocks(Protocol):
+    """One lock an account, among all servers of the installation; a server that dies lets go of its own."""
+
+    def hold(self, userhash: str) -> AbstractAsyncContextManager[None]:
+        """Hold the account's lock for the length of a block. A task that holds it must not ask for it again.
+
+        Raises:
+            EnvironmentFailedError: another server has held it for longer than one can wait.
+            StoreUnavailableError: whether one does could not be found out.
+        """
+
+    async def close(self) -> None:
+        """Let go of all."""
 
 
 class LoginStore(Protocol):
@@ -164,6 +184,9 @@ class VisitStore(Protocol):
     async def record_login(self, userhash: str, login: Login) -> Login | None:
         """Remember this login as the last one, and return the one before it; None at the first."""
 
+    async def last_login(self, userhash: str) -> Login | None:
+        """The login that was recorded last, if any."""
+
     async def replace_stop(self, userhash: str, reason: StopReason | None) -> StopReason | None:
         """Remember why RootBlood is about to stop the environment, and return what was remembered before.
 
@@ -254,12 +277,13 @@ class IdlenessStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """What was done to each account. It outlives the account, until it is too old."""
+    """What was done to each account. Of a deleted one nothing is kept but that, until it is too old."""
 
     async def add(self, events: Sequence[NewEvent], *, keep: int) -> None:
         """Add events, in their order, and keep only the newest `keep` of each account they are about.
 
-        A failed login is counted in the row of the same account and minute, where there is one.
+        A failed login is counted in the row of the same account and minute, where there is one. Of an account
+        that is deleted only that event is taken.
         """
 
     async def list(self, account_uid: int, *, limit: int, before: int | None) -> Sequence[Event]:
@@ -307,4 +331,71 @@ class ExportStore(Protocol):
         """Delete all exports of an account, of which none is being written."""
 
     def delete_expired(self, now: datetime) -> None:
-        """Delete the exports of all accounts that have expired."""
+        """Delete the exports of all accounts that have expired. Raises `StoreUnavailableError`."""
+
+
+class DatabaseCopies(Protocol):
+    """Copies of the database in a file of their own."""
+
+    async def exists(self) -> bool:
+        """Whether there is a database that a copy would be put in the place of."""
+
+    async def save(self, file: Path) -> None:
+        """Copy the database to a new file, as it is at one moment; it may be in use meanwhile.
+
+        Raises:
+            ConfigurationError: it is none that can be copied, and the message says what to do instead.
+        """
+
+    async def check(self, file: Path) -> None:
+        """See that a copy is whole and can be used.
+
+        Raises:
+            InvalidInputError: it is damaged.
+            ConfigurationError: a newer RootBlood has made it.
+        """
+
+    async def require_unused(self) -> None:
+        """See that nobody has the database open. Raises `ConflictError` where somebody has."""
+
+    async def restore(self, file: Path) -> None:
+        """Put a copy in the place of the database. Who was logged in when it was made is not any more."""
+
+
+class GrowingPart(Protocol):
+    """A part of a backup that is being written."""
+
+    reference: str
+    """See `Part.reference`; known once the block of `BackupParts.write` has been left."""
+
+    async def write(self, data: bytes) -> None:
+        """Add to it. Raises `StoreUnavailableError` when it cannot be taken, for want of space most often."""
+
+
+class BackupParts(Protocol):
+    """Where the bytes of backups are kept."""
+
+    compressed: bool
+    """Whether archives are to come compressed. What finds what it has already does so in plain ones only."""
+
+    async def prepare(self) -> None:
+        """Make what is missing, ahead of a backup.
+
+        Raises:
+            ConfigurationError: the program that keeps it is missing, or its key.
+            StoreUnavailableError: it does not work.
+        """
+
+    def write(self, backup_id: str, name: str) -> AbstractAsyncContextManager[GrowingPart]:
+        """A part to write in the block; kept if the block is left without an error.
+
+        Raises:
+            StoreUnavailableError: at the end of the block, too: it is not kept.
+        """
+
+    def read(self, backup_id: str, part: Part) -> AsyncIterator[bytes]:
+        """The bytes of a part.
+
+        Raises:
+            StoreUnavailableError: it is not there, or not whole.
+        """

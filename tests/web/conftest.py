@@ -24,6 +24,7 @@ from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
+from rootblood.services.imports import IMPORT_PROGRAM, Imports
 from rootblood.services.leases import Leases
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
@@ -32,7 +33,9 @@ from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.spool import Spool
@@ -144,6 +147,8 @@ class House:
     homes: HomeSizes
     outlooks: Outlooks
     leases: Leases
+    imports: Imports
+    unpackings: Unpackings
     presence: Presence
     logins: Logins
     links: Links
@@ -153,6 +158,8 @@ class House:
     login_store: SqlLoginStore
     bans: Bans
     administration: Administration
+    exports: Exports
+    takeout: Takeout
     penalties: Penalties = field(default_factory=lambda: Penalties(PenaltySettings()))
     """Of every door that is opened with no others."""
 
@@ -165,12 +172,16 @@ class House:
             environments=self.environments,
             homes=self.homes,
             outlooks=self.outlooks,
+            imports=self.imports,
+            unpackings=self.unpackings,
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
             penalties=Penalties(penalties) if penalties is not None else self.penalties,
             bans=self.bans,
             administration=self.administration,
+            exports=self.exports,
+            takeout=self.takeout,
             visits=self.visits,
             audit=self.audit,
             presence=self.presence,
@@ -218,6 +229,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         FakeHost(tmp_path / "host"),
         programs={
             TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
+            IMPORT_PROGRAM: [sys.executable, str(FAKES / "importer.py")],
             "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
         },
     )
@@ -241,8 +253,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     )
     accounts = Accounts(store, passwords, endings, audit.record)
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
-    exports = Exports(environments, spool, settings.exports)
+    exports = Exports(environments, spool, settings.exports, audit.record)
+    logins = Logins(login_store, settings.web, endings, audit.record)
+    tokens = Tokens(SqlTokenStore(database), audit.record)
+    administration = Administration(accounts, environments, exports)
     homes = HomeSizes(environments)
+    imports = Imports(environments, settings.imports, audit.record)
+    unpackings = Unpackings(imports)
     yield House(
         settings=settings,
         database=database,
@@ -250,9 +267,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         endings=endings,
         accounts=accounts,
         environments=environments,
-        logins=Logins(login_store, settings.web, endings, audit.record),
+        logins=logins,
         links=Links(SqlLinkStore(database), audit.record),
-        tokens=Tokens(SqlTokenStore(database), audit.record),
+        tokens=tokens,
         homes=homes,
         leases=leases,
         outlooks=Outlooks(
@@ -262,14 +279,23 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             settings=settings.reaper,
             record=audit.record,
         ),
+        imports=imports,
+        unpackings=unpackings,
         presence=Presence(),
         visits=visits,
         audit=audit,
         login_store=login_store,
         bans=Bans(SqlBanStore(database)),
-        administration=Administration(accounts, environments, exports),
+        administration=administration,
+        exports=exports,
+        takeout=Takeout(
+            accounts=accounts, audit=audit, logins=logins, tokens=tokens, visits=visits, exports=exports
+        ),
     )
+    await administration.close()
     await exports.close()
+    await unpackings.close()
+    await imports.close()
     await homes.close()
     await leases.close()
     await environments.close()
