@@ -24,6 +24,7 @@ from rootblood.errors import (
 )
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
+from rootblood.services.activity import Activity
 from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.backups import Backups
@@ -33,12 +34,16 @@ from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
 from rootblood.services.imports import Imports
+from rootblood.services.leases import Leases
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
+from rootblood.services.notices import Notices
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.reaper import Reaper
 from rootblood.services.restores import Restores, require_restored
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
@@ -58,6 +63,8 @@ from rootblood.stores.sql.checking import check
 from rootblood.stores.sql.copies import SqlDatabaseCopies
 from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.idleness import SqlIdlenessStore
+from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.locks import PostgresqlAccountLocks
 from rootblood.stores.sql.logins import SqlLoginStore
@@ -87,6 +94,9 @@ class Core:
     accounts: Accounts
     environments: Environments
     homes: HomeSizes
+    leases: Leases
+    outlooks: Outlooks
+    reaper: Reaper
     visits: Visits
     logins: Logins
     links: Links
@@ -130,7 +140,10 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         passwords = Passwords(settings.passwords)
         store = SqlAccountStore(database, settings.accounts)
         audit = Audit(SqlAuditStore(database), settings.audit)
-        visits = Visits(SqlVisitStore(database), audit.record)
+        visit_store = SqlVisitStore(database)
+        visits = Visits(visit_store, audit.record)
+        lease_store = SqlLeaseStore(database)
+        leases = Leases(lease_store, settings.leases)
         locks = _account_locks(settings, database)
         environments = Environments(
             engine=engine,
@@ -140,6 +153,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings=settings.link,
             metrics=metrics,
             record=audit.record,
+            hold=leases.hold,
             locks=locks,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
@@ -163,6 +177,25 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 accounts=accounts,
                 environments=environments,
                 homes=homes,
+                leases=leases,
+                outlooks=Outlooks(
+                    leases=lease_store,
+                    visits=visit_store,
+                    lease_settings=settings.leases,
+                    settings=settings.reaper,
+                    record=audit.record,
+                ),
+                reaper=Reaper(
+                    accounts=accounts,
+                    environments=environments,
+                    activity=Activity(environments, settings.reaper),
+                    notices=Notices(environments),
+                    leases=lease_store,
+                    store=SqlIdlenessStore(database),
+                    server=leases.server,
+                    lease_settings=settings.leases,
+                    settings=settings.reaper,
+                ),
                 visits=visits,
                 logins=logins,
                 links=Links(SqlLinkStore(database), audit.record),
@@ -195,6 +228,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             await unpackings.close()
             await imports.close()
             await homes.close()
+            await leases.close()
             await environments.close()
             await visits.close()
             await audit.close()
@@ -324,6 +358,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             accounts=core.accounts,
             environments=core.environments,
             homes=core.homes,
+            outlooks=core.outlooks,
             imports=core.imports,
             unpackings=core.unpackings,
             logins=core.logins,
@@ -365,6 +400,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(core.audit.keep_small(stop))
+                doors.create_task(core.reaper.watch(stop))
                 doors.create_task(core.exports.expire(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))

@@ -27,6 +27,9 @@ class Door(StrEnum):
     API = "api"
     """A program, by a token or a password."""
 
+    SERVER = "server"
+    """Nobody: the server itself, as its settings say."""
+
 
 class Action(StrEnum):
     """What is kept, and nothing else is."""
@@ -45,6 +48,8 @@ class Action(StrEnum):
     ENVIRONMENT_STOPPED = "environment_stopped"
     ENVIRONMENT_RESTARTED = "environment_restarted"
     ENVIRONMENT_REMOVED = "environment_removed"
+    ENVIRONMENT_KEPT = "environment_kept"
+    KEEP_ENDED = "keep_ended"
     CREATED = "created"
     LOCKED = "locked"
     UNLOCKED = "unlocked"

@@ -144,6 +144,12 @@ class Usage:
     pids: int
     """Processes and threads, as the limit counts them."""
 
+    cpu_ns: int = 0
+    """CPU time used since it was started."""
+
+    network_bytes: int = 0
+    """Received and sent since it was started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:

@@ -3,13 +3,30 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from rootblood.domain.environments import EnvironmentDetails, EnvironmentState, Usage
+from rootblood.domain.environments import EnvironmentDetails, EnvironmentState, RestartReason, Usage
 from rootblood.domain.homes import HomeSize
+from rootblood.domain.leases import Outlook
 from rootblood.domain.text import escape_controls
 
 _KIB = 1024
 _MIB = 1024 * _KIB
 _GIB = 1024 * _MIB
+_MAX_USES = 5
+
+LAST_STOPS = {
+    RestartReason.OUT_OF_MEMORY: "it ran out of memory",
+    RestartReason.ADMINISTRATOR: "an administrator stopped it",
+    RestartReason.OWNER: "you asked for it",
+    RestartReason.IDLE: "nobody used it",
+    RestartReason.HOST: "the machine or Docker restarted",
+    RestartReason.KILLED: "it was killed",
+    RestartReason.STOPPED: "it was told to stop",
+    RestartReason.ENDED: "it ended by itself",
+    RestartReason.CHANGED: "the image or settings had changed",
+    RestartReason.REMOVED: "its container was gone",
+}
+"""Why it last stopped."""
+
 _MINUTE_S = 60
 _HOUR_S = 60 * _MINUTE_S
 _DAY_S = 24 * _HOUR_S
@@ -62,6 +79,23 @@ def home_size(home: HomeSize) -> str:
     if home.measuring:
         return f"{used}; being measured anew" if used else "being measured"
     return "; ".join(part for part in (used, home.trouble) if part) or "measured while the environment runs"
+
+
+def outlook_rows(outlook: Outlook, now: datetime) -> list[tuple[str, str]]:
+    """Why an environment is alive, until when, and why it last stopped, as rows of a table."""
+    rows = []
+    if outlook.reasons:
+        words = ", ".join(shown(reason) for reason in outlook.reasons[:_MAX_USES])
+        more = len(outlook.reasons) - _MAX_USES
+        rows.append(("alive as", words + (f" and {more} more" if more > 0 else "")))
+    if outlook.kept_until is not None:
+        rows.append(("kept", f"until {moment(outlook.kept_until)}, as you asked"))
+    if outlook.stops_at is not None:
+        left = span((outlook.stops_at - now).total_seconds())
+        rows.append(("stops", f"{moment(outlook.stops_at)}, in {left}, if nothing happens until then"))
+    if outlook.last_stop is not None:
+        rows.append(("last stop", LAST_STOPS[outlook.last_stop]))
+    return rows
 
 
 def status_rows(

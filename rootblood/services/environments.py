@@ -11,7 +11,7 @@ at once. One that runs already is entered without it.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -20,7 +20,7 @@ import structlog
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.audit import OPERATOR, Action, Actor
+from rootblood.domain.audit import OPERATOR, Action, Actor, Door
 from rootblood.domain.environments import (
     EnsureStep,
     Environment,
@@ -31,6 +31,7 @@ from rootblood.domain.environments import (
     StopReason,
     Usage,
 )
+from rootblood.domain.leases import LeaseKind
 from rootblood.engines.base import STOP_GRACE_S, Engine, StreamProtocol
 from rootblood.errors import EnvironmentFailedError, ImageMissingError, RootBloodError
 from rootblood.link.calls import answer_calls
@@ -38,6 +39,7 @@ from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
 from rootblood.services.audit import Record, unrecorded
+from rootblood.services.leases import Hold, unheld
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings
@@ -105,6 +107,7 @@ class Environments:
         settings: LinkSettings,
         metrics: Metrics = UNMEASURED,
         record: Record = unrecorded,
+        hold: Hold = unheld,
         locks: AccountLocks | None = None,
     ) -> None:
         """Take the parts; without `locks`, no other process may use the same ones."""
@@ -115,6 +118,7 @@ class Environments:
         self._settings = settings
         self._metrics = metrics
         self._record = record
+        self._hold = hold
         self._locks = locks or ProcessLocks()
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
@@ -148,6 +152,14 @@ class Environments:
         """Let environments resolve these accounts' names, and give each its /global directory."""
         async with self._installing:
             await self._publish(accounts)
+
+    def used(self, account: Account, kind: LeaseKind, detail: str = "") -> AbstractAsyncContextManager[None]:
+        """Say that somebody uses the account's environment for the length of a block.
+
+        It is not stopped as idle meanwhile. Whoever lets somebody in says so first, as otherwise it might be
+        stopped while it is entered. Arguments and errors as `rootblood.services.leases.Leases.hold`.
+        """
+        return self._hold(account, kind, detail)
 
     @asynccontextmanager
     async def link(
@@ -205,6 +217,10 @@ class Environments:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it does not run.
             StoreUnavailableError: the name could not be published.
         """
+        async with self.used(account, _kind_of(by), "start"):
+            return await self._start(account, on_step, by)
+
+    async def _start(self, account: Account, on_step: StepListener | None, by: Actor) -> Environment:
         steps: list[EnsureStep] = []
 
         def note(step: EnsureStep) -> None:
@@ -250,7 +266,7 @@ class Environments:
                 "the image of the environments is missing, so nothing was stopped; ask your administrator"
             )
         await self._make_known(account)
-        async with self._locks.hold(account.userhash):
+        async with self.used(account, _kind_of(by), "restart"), self._locks.hold(account.userhash):
             await self._end(account, StopReason.OWNER, partial(self._engine.stop, grace_s=RESTART_GRACE_S))
             environment = await self._ensure_locked(account, on_step)
         self._record(account, Action.ENVIRONMENT_RESTARTED, by)
@@ -275,7 +291,7 @@ class Environments:
         async with self._locks.hold(account.userhash):
             stopped = await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
         if stopped:
-            self._record(account, Action.ENVIRONMENT_STOPPED, by)
+            self._record(account, Action.ENVIRONMENT_STOPPED, by, reason.value if reason is not None else "")
         return stopped
 
     async def image_present(self) -> bool:
@@ -448,13 +464,13 @@ class Environments:
         self, account: Account, by: Actor, on_step: StepListener | None, agent_path: str | None
     ) -> Link:
         identity = Identity.of(account)
-        environment = await self.start(account, on_step=on_step, by=by)
+        environment = await self._start(account, on_step, by)
         try:
             return await self._open_link(environment, identity, agent_path)
         except EnvironmentFailedError:
             # Somebody else may have stopped it since: once more, and then it is the user's to know.
             _log.info("link_retried", userhash=account.userhash)
-            environment = await self.start(account, on_step=on_step, by=by)
+            environment = await self._start(account, on_step, by)
             return await self._open_link(environment, identity, agent_path)
 
     async def _end(
@@ -493,3 +509,7 @@ class Environments:
         await self._engine.install(self._keys.files, [Identity.of(account) for account in accounts])
         await self._store.mark_published([account.userhash for account in accounts])
         self._published.update(account.userhash for account in accounts)
+
+
+def _kind_of(by: Actor) -> LeaseKind:
+    return LeaseKind.SSH if by.door is Door.SSH else LeaseKind.WEB

@@ -18,6 +18,7 @@ import structlog
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState, Progress
+from rootblood.domain.leases import LeaseKind
 from rootblood.domain.logins import new_id
 from rootblood.errors import (
     ConflictError,
@@ -130,7 +131,10 @@ class Exports:
                 `Environments.link`.
         """
         with self._counted(account):
-            async with self._environments.lent(account, on_step=on_step):
+            async with (
+                self._environments.used(account, LeaseKind.EXPORT, kind.value),
+                self._environments.lent(account, on_step=on_step),
+            ):
                 _, archive = await self._environments.open_program(
                     account,
                     export_command(kind, self._levels[kind]),

@@ -24,6 +24,7 @@ from rootblood.domain.imports import (
     Imported,
     ImportProgress,
 )
+from rootblood.domain.leases import LeaseKind
 from rootblood.errors import (
     ConflictError,
     EnvironmentBrokenError,
@@ -261,7 +262,10 @@ class Imports:
     async def _running(
         self, account: Account, arguments: Sequence[str], *, on_step: StepListener | None = None
     ) -> AsyncIterator[_Program]:
-        async with self._loans.lent(account, on_step=on_step):
+        async with (
+            self._environments.used(account, LeaseKind.IMPORT),
+            self._loans.lent(account, on_step=on_step),
+        ):
             _, program = await self._environments.open_program(
                 account, [IMPORT_PROGRAM, *arguments], _Program, timeout_s=_START_TIMEOUT_S
             )

@@ -14,6 +14,7 @@ import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
+from rootblood.domain.leases import LeaseKind
 from rootblood.errors import EnvironmentBrokenError
 from rootblood.link.link import Link
 from rootblood.link.pool import StepListener
@@ -72,7 +73,10 @@ class Terminals:
                 `Environments.link`.
             EnvironmentBrokenError: there is a way in, but no terminal.
         """
-        async with self._environments.link(account, on_step=on_step, by=Actor(Door.WEB)) as link:
+        async with (
+            self._environments.used(account, LeaseKind.WEB, "terminal"),
+            self._environments.link(account, on_step=on_step, by=Actor(Door.WEB)) as link,
+        ):
             terminal = await self._connect(link, account, size, session)
             try:
                 yield terminal

@@ -13,7 +13,7 @@ from rootblood.domain.tmux import TmuxSession, is_session
 from rootblood.errors import NotFoundError
 from rootblood.services.environments import Environments
 
-_TMUX = ("/usr/bin/tmux", "-S", "/run/rootblood/tmux")
+TMUX = ("/usr/bin/tmux", "-S", "/run/rootblood/tmux")
 _FIELDS = (
     "session_id", "session_created", "session_activity", "session_attached", "@over", "pane_current_command",
     "pane_title",
@@ -46,7 +46,7 @@ class TmuxSessions:
         if details is None or details.environment.state is not EnvironmentState.RUNNING:
             return []
         said = await self._environments.run(
-            account, [*_TMUX, "list-sessions", "-F", _FORMAT], timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES
+            account, [*TMUX, "list-sessions", "-F", _FORMAT], timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES
         )
         found = [session for line in said.split("\n") if (session := _parsed(line)) is not None]
         return sorted(found, key=lambda session: session.last_used_at, reverse=True)[:_MAX_SESSIONS]
@@ -61,7 +61,7 @@ class TmuxSessions:
         if all(session.number != number for session in await self.list(account)):
             raise NotFoundError("you have no such session; it may have ended")
         await self._environments.run(
-            account, [*_TMUX, "kill-session", "-t", f"${number}"], timeout_s=_TIMEOUT_S, max_bytes=1
+            account, [*TMUX, "kill-session", "-t", f"${number}"], timeout_s=_TIMEOUT_S, max_bytes=1
         )
 
 

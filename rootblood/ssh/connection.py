@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
+from rootblood.domain.leases import LeaseKind
 from rootblood.errors import NotFoundError, RootBloodError, StoreUnavailableError
 from rootblood.link.channel import bound_connection
 from rootblood.link.relay import RelayEnd
@@ -109,6 +110,9 @@ class Connection(asyncssh.SSHServer):
         self._account: Account | None = None
         self._looked_up_at = -math.inf
         self._looking_up = asyncio.Lock()
+        self._lease: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once others know that the environment is in use; an error where they cannot."""
+
         self.peer = "?"
         """Address of the client."""
 
@@ -233,6 +237,29 @@ class Connection(asyncssh.SSHServer):
             raise NotFoundError(_SHOWN_OUT)
         return account
 
+    async def entering(self) -> Account:
+        """As `account`, for who is about to use its environment: that is known to the reaper from here on.
+
+        Raises:
+            NotFoundError, StoreUnavailableError: as `account`; the latter also where no lease can be had.
+        """
+        account = await self.account()
+        await asyncio.shield(self._lease)
+        return account
+
+    async def _hold(self) -> None:
+        """Hold a lease on the environment for as long as the connection is open."""
+        try:
+            account = await self.account()
+            detail = f"{self._selector.value} from {self.peer}".lstrip()
+            async with self.environments.used(account, LeaseKind.SSH, detail):
+                self._lease.set_result(None)
+                await self.closed.wait()
+        except RootBloodError as error:
+            self.log.warning("lease_not_held", cause=str(error))
+            self._lease.set_exception(error)
+            self._lease.exception()  # there may be nobody who wants to enter
+
     async def _watch_account(self) -> None:
         """Close the connection once its account may not be here any more."""
         while not self.closed.is_set():
@@ -265,7 +292,7 @@ class Connection(asyncssh.SSHServer):
     async def _open_link_ahead(self) -> None:
         """Open the link that the client's first channel will ask for in a moment; the pool keeps it."""
         try:
-            async with self.environments.link(await self.account(), by=self.actor):
+            async with self.environments.link(await self.entering(), by=self.actor):
                 pass
         except RootBloodError as error:
             # Whoever needs it tries again, and is told.
@@ -324,6 +351,7 @@ class Connection(asyncssh.SSHServer):
         self._forwarding = Forwarding(self, self._policy)
         self._metrics.login(Door.SSH, LoginOutcome.ACCEPTED)
         self.log.info("login", account=name, place=self._selector.value, method=self._auth.method)
+        self.start(self._hold())
         if inside:
             self.start(self._open_link_ahead())
         self._arrival = self.start(self._arrive())

@@ -228,7 +228,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     async def _connected_link(
         self,
     ) -> "AsyncIterator[tuple[asyncssh.SSHClientChannel[bytes], LinkSession]]":
-        account = await self._connection.account()
+        account = await self._connection.entering()
         for _ in range(2):  # a link that died unnoticed is replaced, once
             async with self._connection.environments.link(
                 account,

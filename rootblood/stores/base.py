@@ -18,6 +18,7 @@ from rootblood.domain.bans import Ban
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
 from rootblood.domain.keys import AccountKey, PublicKey
+from rootblood.domain.leases import Idleness, Known, Lease, NewLease
 from rootblood.domain.logins import LoginLink, LoginSession
 from rootblood.domain.networks import Network
 from rootblood.domain.tokens import ApiToken
@@ -202,8 +203,77 @@ class VisitStore(Protocol):
     async def restart(self, userhash: str) -> RestartReason | None:
         """Why the environment was last started again, if nobody has been told yet."""
 
+    async def last_end(self, userhash: str) -> RestartReason | None:
+        """Why the environment does not run, as far as RootBlood stopped it, or was last started again.
+
+        Unlike `restart`, whoever has been told.
+        """
+
     async def forget_restart(self, userhash: str, reason: RestartReason) -> None:
         """Somebody was told of this; another reason that came up meanwhile stays."""
+
+
+class LeaseStore(Protocol):
+    """Who uses which environment. All times are of the database's own clock, whichever server asks."""
+
+    async def open(self, lease: NewLease, *, server: str, ttl_s: float, even_if_stopping: bool) -> bool:
+        """Begin a use; False, and nothing is kept, while the environment is being stopped.
+
+        Args:
+            lease: what begins.
+            server: that renews it.
+            ttl_s: for how long it holds without that.
+            even_if_stopping: keep it all the same.
+        """
+
+    async def renew(self, leases: Sequence[NewLease], *, server: str, ttl_s: float) -> Sequence[str]:
+        """Let all of a server's leases hold for `ttl_s` from now; those that are gone are made anew.
+
+        Returns:
+            IDs of leases of this server that are not among `leases`: uses that have ended since.
+        """
+
+    async def close(self, lease_ids: Sequence[str]) -> None:
+        """End uses: their environments begin to be idle. Those that are not there do not matter."""
+
+    async def keep(self, lease: NewLease, for_s: float) -> Lease:
+        """Begin a use that nobody renews, in place of another such one of the account's."""
+
+    async def end_keep(self, userhash: str) -> bool:
+        """End it; False when there is none that holds."""
+
+    async def known(self, userhash: str) -> Known:
+        """What there is of the account's environment. Raises `NotFoundError`."""
+
+
+class IdlenessStore(Protocol):
+    """What the reaper remembers, and its decisions. Times are those of `LeaseStore`."""
+
+    async def take_turn(self, name: str, *, server: str, for_s: float) -> bool:
+        """Take or keep the turn to do what one server at a time does; False while it is another's."""
+
+    async def known(self, userhash: str) -> Known:
+        """As `LeaseStore.known`."""
+
+    async def remember(self, userhash: str, idleness: Idleness, *, before: datetime | None) -> bool:
+        """Keep what a look gave.
+
+        Args:
+            userhash: whose environment.
+            idleness: what to keep.
+            before: `looked_at` as it was when the look began, None where there was none. Where that is
+                another by now, somebody used the environment: False, and nothing is kept.
+        """
+
+    async def begin_stop(self, userhash: str, *, looked_at: datetime | None, for_s: float) -> bool:
+        """Decide that the environment is stopped now; whoever wants to use it waits, for `for_s` at most.
+
+        False when somebody has used it since `looked_at`, None where nothing is remembered, or has a lease of
+        it, lapsed or not.
+        """
+
+    async def end_stop(self, userhash: str, *, done: bool) -> None:
+        """Nobody need wait any more; and once that is `done`, nothing is remembered of the environment."""
 
 
 class AuditStore(Protocol):

@@ -23,6 +23,7 @@ from rootblood.services.imports import Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.takeout import Takeout
@@ -118,6 +119,7 @@ class WebDoor:
         accounts: who may come in.
         environments: where they go.
         homes: how large what they have there is.
+        outlooks: how long environments run on.
         imports: take tarballs into them.
         unpackings: unpack those.
         logins: who has come in.
@@ -143,6 +145,7 @@ class WebDoor:
         accounts: Accounts,
         environments: Environments,
         homes: HomeSizes,
+        outlooks: Outlooks,
         imports: Imports,
         unpackings: Unpackings,
         logins: Logins,
@@ -182,6 +185,7 @@ class WebDoor:
         self._accounts = accounts
         self._environments = environments
         self._homes = homes
+        self._outlooks = outlooks
         self._imports = imports
         self._unpackings = unpackings
         self._presence = presence
@@ -202,6 +206,7 @@ class WebDoor:
                 tmux_sessions=self._tmux_sessions,
                 penalties=penalties,
                 homes=homes,
+                outlooks=outlooks,
                 presence=presence,
             ),
             TarballOperations(exports, takeout),
@@ -290,6 +295,7 @@ class WebDoor:
             members=members,
             environments=self._environments,
             homes=self._homes,
+            outlooks=self._outlooks,
             presence=self._presence,
             tmux_sessions=tmux_sessions,
             logins=self._logins,
@@ -315,6 +321,7 @@ class WebDoor:
                 tokens=self._tokens,
                 audit=self._audit,
                 homes=self._homes,
+                outlooks=self._outlooks,
                 presence=self._presence,
                 tmux_sessions=self._tmux_sessions,
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
@@ -323,7 +330,11 @@ class WebDoor:
                     *ImportOperations(self._imports, self._unpackings, base).operations(),
                     *AccountOperations(self._accounts, self._administration, base).operations(),
                     *EnvironmentOperations(
-                        self._accounts, self._environments, self._homes, self._administration
+                        self._accounts,
+                        self._environments,
+                        self._homes,
+                        self._outlooks,
+                        self._administration,
                     ).operations(),
                     *BanOperations(self._bans, self._penalties).operations(),
                 ],

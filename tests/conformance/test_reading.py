@@ -3,7 +3,7 @@
 import asyncio
 
 from rootblood.domain.environments import EnvironmentState, Identity
-from tests.conformance.rigs import STREAM_TIMEOUT_S, Collector, DockerRig, Rig
+from tests.conformance.rigs import STREAM_TIMEOUT_S, Collector, DockerRig, Rig, output
 
 
 async def test_what_is_known_of_an_environment_follows_its_state(rig: Rig, alice: Identity) -> None:
@@ -41,6 +41,7 @@ async def test_use_and_processes_are_those_of_what_runs(rig: Rig, alice: Identit
     assert usage.memory_bytes > 0
     assert usage.pids > 0
     assert usage.cpus >= 0
+    assert min(usage.cpu_ns, usage.network_bytes) >= 0
     found = await rig.engine.processes(alice.userhash)
     assert ["cat -u -"] == [process.command for process in found if process.command.startswith("cat")]
     assert all(process.pid > 0 and process.memory_bytes >= 0 for process in found)
@@ -67,3 +68,15 @@ async def test_a_command_line_of_a_hundred_kilobytes_is_cut(docker_rig: DockerRi
     await docker_rig.engine.remove(alice.userhash)
     async with asyncio.timeout(STREAM_TIMEOUT_S):
         await collector.ended.wait()
+
+
+async def test_what_was_used_since_the_start_adds_up(docker_rig: DockerRig, alice: Identity) -> None:
+    environment = await docker_rig.engine.ensure(alice)
+    before = await docker_rig.engine.stats(alice.userhash)
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    assert b"" == await output(docker_rig.engine, environment, "python3", "-c", burn)
+    after = await docker_rig.engine.stats(alice.userhash)
+    assert before is not None
+    assert after is not None
+    assert after.cpu_ns - before.cpu_ns >= 0.3e9
+    assert after.network_bytes >= before.network_bytes

@@ -25,9 +25,11 @@ from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
 from rootblood.services.imports import IMPORT_PROGRAM, Imports
+from rootblood.services.leases import Leases
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
@@ -41,6 +43,7 @@ from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import upgrade
@@ -142,6 +145,8 @@ class House:
     accounts: Accounts
     environments: Environments
     homes: HomeSizes
+    outlooks: Outlooks
+    leases: Leases
     imports: Imports
     unpackings: Unpackings
     presence: Presence
@@ -166,6 +171,7 @@ class House:
             accounts=self.accounts,
             environments=self.environments,
             homes=self.homes,
+            outlooks=self.outlooks,
             imports=self.imports,
             unpackings=self.unpackings,
             logins=self.logins,
@@ -230,7 +236,10 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     passwords = Passwords(settings.passwords)
     store = SqlAccountStore(database, settings.accounts)
     audit = Audit(SqlAuditStore(database), settings.audit)
-    visits = Visits(SqlVisitStore(database), audit.record)
+    visit_store = SqlVisitStore(database)
+    visits = Visits(visit_store, audit.record)
+    lease_store = SqlLeaseStore(database)
+    leases = Leases(lease_store, settings.leases)
     login_store = SqlLoginStore(database)
     endings = Endings()
     environments = Environments(
@@ -240,6 +249,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         keys=await asyncio.to_thread(read_link_keys, tmp_path / "keys"),
         settings=LinkSettings(),
         record=audit.record,
+        hold=leases.hold,
     )
     accounts = Accounts(store, passwords, endings, audit.record)
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
@@ -261,6 +271,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         links=Links(SqlLinkStore(database), audit.record),
         tokens=tokens,
         homes=homes,
+        leases=leases,
+        outlooks=Outlooks(
+            leases=lease_store,
+            visits=visit_store,
+            lease_settings=settings.leases,
+            settings=settings.reaper,
+            record=audit.record,
+        ),
         imports=imports,
         unpackings=unpackings,
         presence=Presence(),
@@ -279,6 +297,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await unpackings.close()
     await imports.close()
     await homes.close()
+    await leases.close()
     await environments.close()
     await visits.close()
     await audit.close()

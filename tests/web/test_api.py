@@ -11,6 +11,8 @@ import pytest
 
 from rootblood import __version__
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor, Door
+from rootblood.domain.leases import LeaseKind
 from rootblood.domain.tokens import Scope, scopes_of
 from rootblood.services.tokens import Tokens
 from rootblood.settings import WebSettings
@@ -89,6 +91,23 @@ async def test_the_life_of_an_environment(alices: Program, monkeypatch: pytest.M
     answer = await alices.call("DELETE", "/environment")
     assert (204, "") == (answer.status, answer.text)
     assert "absent" == (await alices.json("GET", "/environment"))["state"]
+
+
+async def test_why_an_environment_is_alive_and_when_it_will_stop(
+    alices: Program, house: House, alice: Account
+) -> None:
+    found = (await alices.json("POST", "/environment/start"))["outlook"]
+    assert ([], None, None) == (found["uses"], found["kept_until"], found["last_stop"])
+    assert found["stops_at"] is not None
+
+    async with house.leases.hold(alice, LeaseKind.SSH, "from \x1b[31m"):
+        until = await house.outlooks.keep(alice, 3600, by=Actor(Door.RB))
+        found = (await alices.json("GET", "/environment"))["outlook"]
+    assert [("ssh", "from \x1b[31m")] == [(use["kind"], use["detail"]) for use in found["uses"]]
+    assert (until, None) == (datetime.fromisoformat(found["kept_until"]), found["stops_at"])
+
+    await alices.json("POST", "/environment/stop")
+    assert "owner" == (await alices.json("GET", "/environment"))["outlook"]["last_stop"]
 
 
 async def test_a_home_that_cannot_be_measured_says_why(

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Action
 from rootblood.domain.keys import PublicKey, parse_public_key
 from rootblood.services.accounts import Accounts
 from rootblood.services.penalties import Penalties
@@ -56,6 +58,7 @@ def calls(house: House) -> Calls:
             tmux_sessions=TmuxSessions(house.environments),
             penalties=Penalties(PenaltySettings(free_failures=2)),
             homes=house.homes,
+            outlooks=house.outlooks,
             presence=house.presence,
         ),
     )
@@ -121,6 +124,24 @@ async def test_a_link_can_be_had_as_a_code_that_fits_on_a_screen(calls: Calls, p
     assert len(code) <= 22
     assert {len(code[0])} == {len(line) for line in code}
     assert len(code[0]) <= 80
+
+
+async def test_keep(port: int, house: House, alice: Account) -> None:
+    await house.environments.start(alice)
+    status, text = await call(port, "POST", "/keep")
+    assert (200, True) == (status, "is not kept; rb keep 4h" in text)
+    status, text = await call(port, "POST", "/keep", TEXT, "4h")
+    assert (200, True) == (status, text.startswith("your environment is kept until 20"))
+    assert "for 3 h 59 min more" in (await call(port, "POST", "/keep"))[1]
+    _, text = await call(port, "GET", "/status")
+    assert re.search(r"^kept +until 20.*, as you asked$", text, re.MULTILINE)
+    assert (200, "your environment is kept no longer\n") == await call(port, "POST", "/keep", TEXT, "--end")
+    assert (200, "your environment was not kept\n") == await call(port, "POST", "/keep", TEXT, "--end")
+    for wrong in ("4", "0h", "-1h", "4 h", "\u0664h", "4h4m", "8d"):
+        status, text = await call(port, "POST", "/keep", TEXT, wrong)
+        assert (422, True) == (status, "kept for" in text or "such as 90m or 4h" in text), text
+    kept = [event.action for event in await house.audit.list(alice, limit=10)]
+    assert [Action.KEEP_ENDED, Action.ENVIRONMENT_KEPT] == kept[:2]
 
 
 async def test_status_before_there_is_an_environment_and_with_one(

@@ -12,6 +12,7 @@ import pytest
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import EnvironmentState, RestartReason
+from rootblood.domain.leases import LeaseKind
 from rootblood.web.pages import dashboard
 from tests.web.conftest import Browser, House, NewBrowser
 
@@ -69,6 +70,21 @@ async def test_the_account_itself_asked_for_the_stop(
 
     news = await house.visits.news(alice, house.visits.arrive(alice, by=ELSEWHERE))
     assert RestartReason.OWNER is news.restart
+
+
+async def test_why_it_is_alive_and_when_it_stops(logged_in: Browser, house: House, alice: Account) -> None:
+    await logged_in.press("/environment/start")
+    assert "<dt>Stops</dt>" in (await logged_in.get("/")).text
+    async with house.leases.hold(alice, LeaseKind.SSH, "from <b>\x1b[31m"):
+        page = (await logged_in.get("/")).text
+    assert "<dt>Alive as</dt><dd>ssh from &lt;b&gt;\\x1b[31m</dd>" in page
+    assert "<dt>Stops</dt>" not in page
+    await house.outlooks.keep(alice, 3600, by=ELSEWHERE)
+    assert "<dt>Kept</dt><dd>until 20" in (await logged_in.get("/")).text
+    await logged_in.press("/environment/stop")
+    page = (await logged_in.get("/")).text
+    assert "<dt>Last stop</dt><dd>you asked for it</dd>" in page
+    assert "<dt>Kept</dt>" not in page
 
 
 async def test_an_engine_that_is_away_leaves_the_rest_of_the_page(logged_in: Browser, house: House) -> None:

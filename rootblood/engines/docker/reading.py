@@ -35,6 +35,8 @@ class Sample:
 
     memory_bytes: int
     pids: int
+    network_bytes: int = 0
+    """Received and sent since its start."""
 
 
 def environment_of(details: Mapping[str, Any]) -> Environment:
@@ -76,6 +78,10 @@ def sample_of(stats: Mapping[str, Any]) -> Sample | None:
         cpu_ns=stats["cpu_stats"]["cpu_usage"]["total_usage"],
         memory_bytes=max(0, memory["usage"] - cache),
         pids=stats["pids_stats"].get("current", 0),
+        network_bytes=sum(
+            interface["rx_bytes"] + interface["tx_bytes"]
+            for interface in (stats.get("networks") or {}).values()
+        ),
     )
 
 
@@ -85,7 +91,13 @@ def usage_between(first: Sample, second: Sample) -> Usage:
     used_s = (second.cpu_ns - first.cpu_ns) / 1e9
     # A container that was started anew in between has a counter of its own.
     cpus = used_s / seconds if seconds > 0 and used_s > 0 else 0.0
-    return Usage(memory_bytes=second.memory_bytes, cpus=cpus, pids=second.pids)
+    return Usage(
+        memory_bytes=second.memory_bytes,
+        cpus=cpus,
+        pids=second.pids,
+        cpu_ns=second.cpu_ns,
+        network_bytes=second.network_bytes,
+    )
 
 
 def processes_of(top: Mapping[str, Any]) -> Sequence[Process]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -115,6 +116,10 @@ class VisitRow(Base):
     login_address: Mapped[str | None] = mapped_column(Text)
     stop_reason: Mapped[str | None] = mapped_column(String(16))
     restart_reason: Mapped[str | None] = mapped_column(String(16))
+    """Until somebody was told."""
+
+    last_restart: Mapped[str | None] = mapped_column(String(16))
+    """The same, whoever was told."""
 
 
 class LoginSessionRow(Base):
@@ -191,3 +196,47 @@ class AuditRow(Base):
     actor: Mapped[str | None] = mapped_column(String(32))
     detail: Mapped[str] = mapped_column(String(200))
     count: Mapped[int]
+
+
+class LeaseRow(Base):
+    """Somebody uses an environment, or did until a while ago."""
+
+    __tablename__ = "leases"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    account_uid: Mapped[int] = mapped_column(ForeignKey("accounts.uid", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    server: Mapped[str | None] = mapped_column(String(32), index=True)
+    """The process that renews it; NULL where none does."""
+
+    detail: Mapped[str] = mapped_column(String(200))
+    opened_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class IdlenessRow(Base):
+    """What the reaper remembers of an environment between two looks; no row before the first."""
+
+    __tablename__ = "idleness"
+
+    account_uid: Mapped[int] = mapped_column(
+        ForeignKey("accounts.uid", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    looked_at: Mapped[datetime]
+    idle_s: Mapped[float] = mapped_column(Float)
+    unattended_s: Mapped[float] = mapped_column(Float)
+    cpu_ns: Mapped[int | None] = mapped_column(BigInteger)
+    network_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    doing: Mapped[str] = mapped_column(String(200))
+    stopping_until: Mapped[datetime | None]
+    """It is being stopped, for no longer than until then; NULL while it is not."""
+
+
+class TurnRow(Base):
+    """What one server at a time does."""
+
+    __tablename__ = "turns"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    server: Mapped[str] = mapped_column(String(32))
+    until: Mapped[datetime]

@@ -59,7 +59,7 @@ class SqlVisitStore:
         async with self._database.write() as session:
             row = await _row(session, userhash)
             asked_for = row.stop_reason if reason is not RestartReason.CHANGED else None
-            row.restart_reason = asked_for or reason.value
+            row.restart_reason = row.last_restart = asked_for or reason.value
             row.stop_reason = None
 
     @uninterrupted
@@ -68,6 +68,19 @@ class SqlVisitStore:
         query = select(VisitRow.restart_reason).join(AccountRow).where(AccountRow.userhash == userhash)
         async with self._database.read() as session:
             reason = await session.scalar(query)
+        return None if reason is None else RestartReason(reason)
+
+    @uninterrupted
+    async def last_end(self, userhash: str) -> RestartReason | None:
+        """Why the environment does not run, as far as RootBlood stopped it, or was last started again."""
+        query = (
+            select(VisitRow.stop_reason, VisitRow.last_restart)
+            .join(AccountRow)
+            .where(AccountRow.userhash == userhash)
+        )
+        async with self._database.read() as session:
+            row = (await session.execute(query)).one_or_none()
+        reason = None if row is None else row.stop_reason or row.last_restart
         return None if reason is None else RestartReason(reason)
 
     @uninterrupted

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from pydantic.json_schema import SkipJsonSchema
 
 from rootblood.domain import audit, environments, homes, keys, logins, tmux, tokens, visitors
+from rootblood.domain import leases as outlooks
 from rootblood.domain.tokens import Scope
 
 
@@ -67,6 +68,46 @@ class Home(_Answer):
         )
 
 
+class Use(_Answer):
+    """Somebody or something that an environment is used for."""
+
+    kind: Literal["ssh", "web", "export", "import"]
+    detail: str
+    since: datetime
+
+
+class Outlook(_Answer):
+    """Why an environment is alive, for how long it will be, and why it last stopped."""
+
+    uses: list[Use]
+    doing: str | None
+    """What it does though nobody uses it."""
+
+    kept_until: datetime | None
+    """As `rb keep` asked."""
+
+    stops_at: datetime | None
+    """When it is stopped if nothing happens until then; none while somebody uses it."""
+
+    last_stop: environments.RestartReason | None
+
+    @classmethod
+    def of(cls, outlook: outlooks.Outlook) -> "Outlook":
+        """The outlook of the account's environment."""
+        return cls.model_validate(
+            {
+                "uses": [
+                    {"kind": lease.kind.value, "detail": lease.detail, "since": lease.opened_at}
+                    for lease in outlook.uses
+                ],
+                "doing": outlook.doing or None,
+                "kept_until": outlook.kept_until,
+                "stops_at": outlook.stops_at,
+                "last_stop": outlook.last_stop,
+            }
+        )
+
+
 class Environment(_Answer):
     """An account's environment; `absent` before it is first started, and after it is deleted."""
 
@@ -78,6 +119,7 @@ class Environment(_Answer):
     usage: Usage | None = None
     limits: Limits | None = None
     home: Home | None = None
+    outlook: Outlook | None = None
 
     @classmethod
     def of(
@@ -85,8 +127,9 @@ class Environment(_Answer):
         details: environments.EnvironmentDetails | None,
         usage: environments.Usage | None,
         home: homes.HomeSize,
+        outlook: outlooks.Outlook,
     ) -> "Environment":
-        """What the engine says."""
+        """What the engine says, and the reaper."""
         if details is None:
             return cls(state="absent")
         return cls(
@@ -102,6 +145,7 @@ class Environment(_Answer):
                 memory_bytes=details.memory_limit_bytes, cpus=details.cpu_limit, pids=details.pids_limit
             ),
             home=Home.of(home),
+            outlook=Outlook.of(outlook),
         )
 
 

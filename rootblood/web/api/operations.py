@@ -20,6 +20,7 @@ from rootblood.services.environments import RESTART_GRACE_S, Environments
 from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.presence import Presence
 from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
@@ -43,6 +44,7 @@ class Api:
         links: log one in.
         tokens: of programs.
         homes: how large they are.
+        outlooks: how long environments run on.
         presence: who is attached.
         tmux_sessions: in which shells go on.
         audit: what was done to the account.
@@ -60,6 +62,7 @@ class Api:
         links: Links,
         tokens: Tokens,
         homes: HomeSizes,
+        outlooks: Outlooks,
         presence: Presence,
         tmux_sessions: TmuxSessions,
         audit: Audit,
@@ -73,6 +76,7 @@ class Api:
         self._links = links
         self._tokens = tokens
         self._homes = homes
+        self._outlooks = outlooks
         self._presence = presence
         self._tmux_sessions = tmux_sessions
         self._audit = audit
@@ -195,7 +199,8 @@ class Api:
             self._environments.usage(account),
             self._homes.of(account, running=running, patience_s=_PATIENCE_S),
         )
-        return models.Environment.of(details, usage, home)
+        outlook = await self._outlooks.of(account, running=running)
+        return models.Environment.of(details, usage, home, outlook)
 
     async def _connections(self, call: Call) -> BaseModel:
         found = self._presence.of(call.caller.account)

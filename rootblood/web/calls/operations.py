@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import segno
 import structlog
@@ -12,13 +13,15 @@ from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import EnvironmentState
 from rootblood.domain.keys import MAX_LINE_CHARS, parse_public_keys
-from rootblood.domain.rendering import moment, shown, status_rows, table
+from rootblood.domain.leases import seconds_of
+from rootblood.domain.rendering import moment, outlook_rows, shown, span, status_rows, table
 from rootblood.errors import ConflictError, InvalidInputError
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.tmux import TmuxSessions
@@ -39,6 +42,7 @@ _MAX_KEY_ROWS = 500
 
 _MAX_KEYS_BYTES = 8 * MAX_LINE_CHARS
 _MAX_FINGERPRINT_BYTES = 128
+_MAX_DURATION_BYTES = 32
 _MAX_PASSWORDS_BYTES = 4096
 """Two of them, each of at most `passwords.max_bytes`, 1 KiB; and more, so that one too long is told so."""
 
@@ -82,6 +86,7 @@ class Operations:
         tmux_sessions: in which shells go on.
         penalties: know whose environment too many wrong passwords came out of.
         homes: how large they are.
+        outlooks: how long they run on.
         presence: who is attached.
     """
 
@@ -95,6 +100,7 @@ class Operations:
         tmux_sessions: TmuxSessions,
         penalties: Penalties,
         homes: HomeSizes,
+        outlooks: Outlooks,
         presence: Presence,
     ) -> None:
         self._accounts = accounts
@@ -104,6 +110,7 @@ class Operations:
         self._tmux_sessions = tmux_sessions
         self._penalties = penalties
         self._homes = homes
+        self._outlooks = outlooks
         self._presence = presence
 
     def table(self) -> dict[tuple[str, str], Operation]:
@@ -112,6 +119,7 @@ class Operations:
             ("POST", "/web"): Operation(self._make_link),
             ("POST", "/web/qr"): Operation(self._draw_link),
             ("GET", "/status"): Operation(self._tell_status),
+            ("POST", "/keep"): Operation(self._keep, _MAX_DURATION_BYTES),
             ("GET", "/sessions"): Operation(self._list_sessions),
             ("GET", "/keys"): Operation(self._list_keys),
             ("POST", "/keys"): Operation(self._add_keys, _MAX_KEYS_BYTES),
@@ -149,8 +157,24 @@ class Operations:
             (shown(login.address), moment(login.created_at), "browser", shown(login.user_agent))
             for login in logins
         ]
-        text = table(status_rows(details, usage, home)) + "\n" if details is not None else ""
+        outlook = outlook_rows(await self._outlooks.of(account, running=running), datetime.now(UTC))
+        text = table(status_rows(details, usage, home) + outlook) + "\n" if details is not None else ""
         return text + _listed(("FROM", "SINCE", "BY", "WITH"), rows, _MAX_ROWS)
+
+    async def _keep(self, call: Call) -> str:
+        """Take a length of time, `--end`, or nothing, which asks how it is."""
+        asked = call.body.strip()
+        if asked == "--end":
+            ended = await self._outlooks.end_keep(call.account, by=ACTOR)
+            return "your environment is kept no longer" if ended else "your environment was not kept"
+        if asked:
+            until = await self._outlooks.keep(call.account, seconds_of(asked), by=ACTOR)
+            return f"your environment is kept until {moment(until)}, whether anybody uses it or not"
+        outlook = await self._outlooks.of(call.account, running=True)
+        if outlook.kept_until is None:
+            return "your environment is not kept; rb keep 4h keeps it for four hours"
+        left = span((outlook.kept_until - datetime.now(UTC)).total_seconds())
+        return f"your environment is kept until {moment(outlook.kept_until)}, for {left} more"
 
     async def _list_sessions(self, call: Call) -> str:
         rows = [

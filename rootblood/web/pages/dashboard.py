@@ -13,11 +13,14 @@ from aiohttp import web
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep, EnvironmentState, StopReason
+from rootblood.domain.leases import Outlook
+from rootblood.domain.rendering import LAST_STOPS
 from rootblood.errors import EnvironmentFailedError, NotFoundError, RootBloodError
 from rootblood.link.pool import StepListener
 from rootblood.services.environments import RESTART_GRACE_S, Environments
 from rootblood.services.homes import HomeSizes
 from rootblood.services.logins import Logins
+from rootblood.services.outlooks import Outlooks
 from rootblood.services.presence import Presence
 from rootblood.services.tmux import TmuxSessions
 from rootblood.web.auth import Visitor
@@ -46,6 +49,7 @@ class _Sources:
 
     environments: Environments
     homes: HomeSizes
+    outlooks: Outlooks
     presence: Presence
     tmux_sessions: TmuxSessions
     logins: Logins
@@ -58,6 +62,7 @@ class Dashboard:
         members: make the handlers.
         environments: what the buttons act on.
         homes: how large they are.
+        outlooks: how long environments run on.
         presence: who is attached.
         tmux_sessions: listed and ended.
         logins: likewise.
@@ -70,13 +75,14 @@ class Dashboard:
         members: Members,
         environments: Environments,
         homes: HomeSizes,
+        outlooks: Outlooks,
         presence: Presence,
         tmux_sessions: TmuxSessions,
         logins: Logins,
         pages: Pages,
     ) -> None:
         self._members = members
-        self._sources = _Sources(environments, homes, presence, tmux_sessions, logins)
+        self._sources = _Sources(environments, homes, outlooks, presence, tmux_sessions, logins)
         self._pages = pages
         self.progress = ProgressPages(pages)
 
@@ -110,20 +116,22 @@ class Dashboard:
         sources = self._sources
         values: dict[str, Any] = {
             "details": None, "usage": None, "home": None, "state": "unknown", "trouble": "",
-            "sessions": [], "sessions_trouble": "",
+            "sessions": [], "sessions_trouble": "", "outlook": Outlook(), "last_stops": LAST_STOPS,
         }  # fmt: skip
         try:
             details = await sources.environments.inspect(account)
             running = details is not None and details.environment.state is EnvironmentState.RUNNING
-            usage, home, sessions = await asyncio.gather(
+            usage, home, outlook, sessions = await asyncio.gather(
                 sources.environments.usage(account),
                 sources.homes.of(account, running=running, patience_s=_PATIENCE_S),
+                sources.outlooks.of(account, running=running),
                 self._sessions(account) if running else _no_sessions(),
             )
         except RootBloodError as error:  # the rest of the page is of use without it
             return {**values, "trouble": explanation(error)}
         state = details.environment.state.value if details is not None else "not made yet"
-        return {**values, "details": details, "usage": usage, "home": home, "state": state, **sessions}
+        found = {"details": details, "usage": usage, "home": home, "outlook": outlook, "state": state}
+        return {**values, **found, **sessions}
 
     async def _sessions(self, account: Account) -> dict[str, Any]:
         try:

@@ -36,6 +36,19 @@ def test_the_file_cache_does_not_count_on_either_cgroup_version(name: str) -> No
     assert (700, 3, 7) == (sample.memory_bytes, sample.pids, sample.cpu_ns)
 
 
+def test_bytes_of_all_interfaces_count_and_there_may_be_none() -> None:
+    told = answer("2026-11-23T18:04:05Z", {})
+    interfaces = {"eth0": {"rx_bytes": 1, "tx_bytes": 20}, "eth1": {"rx_bytes": 300, "tx_bytes": 4000}}
+
+    one, none = sample_of({**told, "networks": interfaces}), sample_of(told)
+
+    assert one is not None
+    assert none is not None
+    assert (4321, 0) == (one.network_bytes, none.network_bytes)
+    later = replace(one, at=one.at + timedelta(seconds=1), cpu_ns=9)
+    assert (4321, 9) == (usage_between(one, later).network_bytes, usage_between(one, later).cpu_ns)
+
+
 def test_what_does_not_run_has_no_sample() -> None:
     assert sample_of({"read": "0001-01-01T00:00:00Z", "memory_stats": {}}) is None
 

@@ -13,6 +13,7 @@ from rootblood.domain.accounts import Account, Login, new_userhash
 from rootblood.domain.audit import Action, Door, NewEvent
 from rootblood.domain.bans import Ban
 from rootblood.domain.keys import PublicKey
+from rootblood.domain.leases import Idleness, LeaseKind, NewLease
 from rootblood.domain.logins import LoginLink, LoginSession, new_id
 from rootblood.domain.networks import network_of
 from rootblood.domain.tokens import ApiToken, Scope
@@ -24,6 +25,8 @@ from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.checking import check
 from rootblood.stores.sql.copying import copy
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.idleness import SqlIdlenessStore
+from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.models import Base
@@ -74,6 +77,10 @@ async def alice(database: Database, store: SqlAccountStore) -> Account:
     ban = Ban(id=new_id(), network=network_of("2001:db8::/32"), reason="r", created_at=NOON, expires_at=None)
     await SqlBanStore(database).add(ban, forget_expired_before=NOON, at_most=10)
     await SqlAuditStore(database).add([event_of(alice) for _ in range(1200)], keep=10_000)
+    await SqlLeaseStore(database).keep(NewLease(new_id(), alice.userhash, LeaseKind.KEEP), 3600)
+    idleness = SqlIdlenessStore(database)
+    await idleness.remember(alice.userhash, Idleness(NOON, 1.5, 2.5, cpu_ns=2**40), before=None)
+    await idleness.take_turn("reaper", server=new_id(), for_s=60)
     return alice
 
 

@@ -76,6 +76,17 @@ async def test_every_reason_can_be_kept(visits: VisitStore, alice: Account, reas
     assert reason is await visits.restart(alice.userhash)
 
 
+async def test_why_it_last_ended_is_known_whoever_was_told(visits: VisitStore, alice: Account) -> None:
+    assert None is await visits.last_end(alice.userhash)
+    await visits.replace_stop(alice.userhash, StopReason.IDLE)
+    assert RestartReason.IDLE is await visits.last_end(alice.userhash)
+    await visits.record_restart(alice.userhash, RestartReason.STOPPED)
+    await visits.forget_restart(alice.userhash, RestartReason.IDLE)
+    assert RestartReason.IDLE is await visits.last_end(alice.userhash)
+    await visits.record_restart(alice.userhash, RestartReason.OUT_OF_MEMORY)
+    assert RestartReason.OUT_OF_MEMORY is await visits.last_end(alice.userhash)
+
+
 @pytest.mark.parametrize("asked_for", StopReason)
 async def test_a_stop_that_was_asked_for_explains_one_restart(
     visits: VisitStore, alice: Account, asked_for: StopReason

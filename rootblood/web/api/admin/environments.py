@@ -12,6 +12,7 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
 from rootblood.services.environments import Environments
 from rootblood.services.homes import HomeSizes
+from rootblood.services.outlooks import Outlooks
 from rootblood.web.api import models
 from rootblood.web.api.table import Call, Operation
 
@@ -58,6 +59,7 @@ class EnvironmentOperations:
         accounts: know whose.
         environments: are stopped and removed.
         homes: how large they are.
+        outlooks: why they are alive.
         administration: lists them.
     """
 
@@ -66,10 +68,12 @@ class EnvironmentOperations:
         accounts: Accounts,
         environments: Environments,
         homes: HomeSizes,
+        outlooks: Outlooks,
         administration: Administration,
     ) -> None:
         self._accounts = accounts
         self._homes = homes
+        self._outlooks = outlooks
         self._environments = environments
         self._administration = administration
 
@@ -103,6 +107,7 @@ class EnvironmentOperations:
             await self._environments.inspect(account),
             await self._environments.usage(account),
             await self._homes.of(account, running=False, patience_s=0),
+            await self._outlooks.of(account, running=False),
         )
 
     async def _remove(self, call: Call) -> None:
