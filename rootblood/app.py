@@ -7,7 +7,7 @@ runs until it is told to stop.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -40,19 +40,26 @@ from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.restores import Restores, require_restored
+from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
+from rootblood.stores.base import AccountLocks
+from rootblood.stores.locks import FileAccountLocks
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
+from rootblood.stores.sql.checking import check
 from rootblood.stores.sql.copies import SqlDatabaseCopies
+from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
+from rootblood.stores.sql.locks import PostgresqlAccountLocks
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
@@ -85,7 +92,9 @@ class Core:
     links: Links
     tokens: Tokens
     exports: Exports
+    takeout: Takeout
     imports: Imports
+    unpackings: Unpackings
     backups: Backups
     administration: Administration
     bans: Bans
@@ -122,6 +131,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         store = SqlAccountStore(database, settings.accounts)
         audit = Audit(SqlAuditStore(database), settings.audit)
         visits = Visits(SqlVisitStore(database), audit.record)
+        locks = _account_locks(settings, database)
         environments = Environments(
             engine=engine,
             store=store,
@@ -130,6 +140,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings=settings.link,
             metrics=metrics,
             record=audit.record,
+            locks=locks,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -138,7 +149,12 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             max_bytes=settings.exports.spool_max_bytes,
             min_free_bytes=settings.exports.spool_min_free_bytes,
         )
-        exports = Exports(environments, spool, settings.exports)
+        exports = Exports(environments, spool, settings.exports, audit.record)
+        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record)
+        tokens = Tokens(SqlTokenStore(database), audit.record)
+        administration = Administration(accounts, environments, exports)
+        imports = Imports(environments, settings.imports, audit.record)
+        unpackings = Unpackings(imports)
         try:
             yield Core(
                 settings=settings,
@@ -148,11 +164,21 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 environments=environments,
                 homes=homes,
                 visits=visits,
-                logins=Logins(SqlLoginStore(database), settings.web, endings, audit.record),
+                logins=logins,
                 links=Links(SqlLinkStore(database), audit.record),
-                tokens=Tokens(SqlTokenStore(database), audit.record),
+                tokens=tokens,
                 exports=exports,
-                imports=Imports(environments, settings.imports),
+                takeout=Takeout(
+                    accounts=accounts,
+                    audit=audit,
+                    logins=logins,
+                    tokens=tokens,
+                    visits=visits,
+                    exports=exports,
+                ),
+                imports=imports,
+                unpackings=unpackings,
+                administration=administration,
                 backups=Backups(
                     engine=engine,
                     environments=environments,
@@ -160,20 +186,30 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     copies=SqlDatabaseCopies(database, settings),
                     settings=settings,
                 ),
-                administration=Administration(accounts, environments, exports),
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
             )
         finally:
+            await administration.close()
             await exports.close()
+            await unpackings.close()
+            await imports.close()
             await homes.close()
             await environments.close()
             await visits.close()
             await audit.close()
             await engine.close()
+            await locks.close()
             passwords.close()
     finally:
         await database.close()
+
+
+def _account_locks(settings: Settings, database: Database) -> AccountLocks:
+    """Locks that all servers see: those on one SQLite database are on one machine."""
+    if database.file is not None:
+        return FileAccountLocks(settings.state_dir.absolute() / "locks")
+    return PostgresqlAccountLocks(database, settings.database)
 
 
 @asynccontextmanager
@@ -224,6 +260,30 @@ async def set_up(settings: Settings) -> list[str]:
     return made
 
 
+def database_name(settings: Settings) -> str:
+    """Which database the settings name, without user and password. Raises `ConfigurationError`."""
+    return Database(settings).name
+
+
+async def check_database(settings: Settings) -> Sequence[str]:
+    """What is wrong with this installation's database, a line each. Raises as `checking.check`."""
+    database = Database(settings)
+    try:
+        return await check(database)
+    finally:
+        await database.close()
+
+
+async def copy_database(source: Settings, target: Settings, *, dry_run: bool) -> Sequence[TableCount]:
+    """Copy all rows of one installation into the empty database of another. Raises as `copying.copy`."""
+    databases = Database(source), Database(target)
+    try:
+        return await copy(*databases, dry_run=dry_run)
+    finally:
+        for database in databases:
+            await database.close()
+
+
 async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:
     """Run both doors, and the listener for metrics where there is to be one, until SIGTERM or SIGINT.
 
@@ -264,12 +324,16 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             accounts=core.accounts,
             environments=core.environments,
             homes=core.homes,
+            imports=core.imports,
+            unpackings=core.unpackings,
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,
             penalties=penalties,
             bans=core.bans,
             administration=core.administration,
+            exports=core.exports,
+            takeout=core.takeout,
             visits=core.visits,
             audit=core.audit,
             presence=presence,
@@ -301,6 +365,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(core.audit.keep_small(stop))
+                doors.create_task(core.exports.expire(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
                 doors.create_task(core.bans.watch(stop))

@@ -7,8 +7,8 @@ stops what makes them.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,8 @@ from pathlib import Path
 import structlog
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
+from rootblood.domain.audit import OPERATOR, Action, Actor
+from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState, Progress
 from rootblood.domain.logins import new_id
 from rootblood.errors import (
     ConflictError,
@@ -27,6 +28,7 @@ from rootblood.errors import (
 )
 from rootblood.link.pool import StepListener
 from rootblood.services.archives import Archive, export_command
+from rootblood.services.audit import Record, unrecorded
 from rootblood.services.environments import Environments
 from rootblood.settings import ExportSettings
 from rootblood.stores.base import ExportStore, GrowingExport
@@ -45,23 +47,40 @@ def _now() -> datetime:
 class _Spooling:
     """An export on its way into the spool, and who watches it."""
 
-    def __init__(self, export: Export, task: "asyncio.Task[None]") -> None:
+    def __init__(self, export: Export, task: "asyncio.Task[None]", preface_bytes: int) -> None:
         self.export = export
         self.task = task
         self.archive: Archive | None = None
+        self._preface_bytes = preface_bytes
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        if self.archive is None:
+            return Progress()
+        done = self.archive.progress
+        return Progress(done.bytes + self._preface_bytes, done.files)
 
 
 class Exports:
-    """The use cases around tarballs of homes.
+    """The use cases around tarballs of homes. `by` is who asks, for the account's trail.
 
     Args:
         environments: where they are made.
         spool: where they may be kept.
         settings: how large, how many, how long.
+        record: keeps the accounts' trails.
     """
 
-    def __init__(self, environments: Environments, spool: ExportStore, settings: ExportSettings) -> None:
+    def __init__(
+        self,
+        environments: Environments,
+        spool: ExportStore,
+        settings: ExportSettings,
+        record: Record = unrecorded,
+    ) -> None:
         self._environments = environments
+        self._record = record
         self._spool = spool
         self._settings = settings
         self._levels = {
@@ -75,9 +94,26 @@ class Exports:
         """Clean up what a server that was killed left in the spool; once, before the doors open."""
         await asyncio.to_thread(self._spool.recover)
 
+    async def expire(self, stop: asyncio.Event) -> None:
+        """Delete from the spool what has expired, at intervals, until `stop`."""
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(self._spool.delete_expired, _now())
+            except StoreUnavailableError as error:  # the next time, then
+                _log.warning("exports_not_expired", cause=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.spool_sweep_interval_s):
+                    await stop.wait()
+
     @asynccontextmanager
     async def stream(
-        self, account: Account, kind: ArchiveFormat, *, on_step: StepListener | None = None
+        self,
+        account: Account,
+        kind: ArchiveFormat,
+        *,
+        on_step: StepListener | None = None,
+        by: Actor = OPERATOR,
+        content: ExportContent = ExportContent.HOME,
     ) -> AsyncIterator[Archive]:
         """Make a tarball of the account's home, to be read as it comes.
 
@@ -85,6 +121,8 @@ class Exports:
             account: whose home.
             kind: how it is compressed.
             on_step: called before each step that takes time, should the environment have to be started.
+            by: who asks.
+            content: what the tarball will be a part of, for the account's trail.
 
         Raises:
             LimitReachedError: too many are being made now; or, in the block, it took too long.
@@ -106,9 +144,27 @@ class Exports:
                     raise LimitReachedError("the tarball takes too long; use rsync") from error
                 finally:
                     archive.close()
+                    if archive.is_whole:
+                        what = f"{content.value}.{kind.value}, {archive.progress.bytes} bytes of home"
+                        self._record(account, Action.EXPORT_MADE, by, what)
 
-    async def spool(self, account: Account, kind: ArchiveFormat) -> Export:
+    async def spool(
+        self,
+        account: Account,
+        kind: ArchiveFormat,
+        *,
+        by: Actor = OPERATOR,
+        content: ExportContent = ExportContent.HOME,
+        preface: bytes = b"",
+    ) -> Export:
         """Begin a tarball of the account's home in the spool, where it is kept for a while.
+
+        Args:
+            account: whose home.
+            kind: how it is compressed.
+            by: who asks.
+            content: what the tarball is, together with its preface.
+            preface: what comes before the home; see `rootblood.services.preface`.
 
         Returns:
             The export, which is running. Ask `find` how it goes, or `follow` it.
@@ -130,15 +186,18 @@ class Exports:
             state=ExportState.RUNNING,
             created_at=now,
             expires_at=now + timedelta(seconds=self._settings.spool_expiry_s),
+            content=content,
         )
         growing = await asyncio.to_thread(self._spool.begin, export)
-        task = asyncio.get_running_loop().create_task(self._fill(account, export, growing))
-        self._spooling[export.id] = _Spooling(export, task)
+        task = asyncio.get_running_loop().create_task(self._fill(account, export, growing, preface, by))
+        self._spooling[export.id] = _Spooling(export, task, len(preface))
         task.add_done_callback(lambda _: self._spooling.pop(export.id, None))
         await asyncio.sleep(0)  # a task that is cancelled before it begins cleans nothing up
         return export
 
-    async def follow(self, account: Account, export_id: str, *, interval_s: float) -> AsyncIterator[Export]:
+    async def follow(
+        self, account: Account, export_id: str, *, interval_s: float
+    ) -> AsyncGenerator[Export, None]:
         """Tell how an export goes, now and then until it is ready or has failed, which is told last.
 
         Raises:
@@ -152,6 +211,8 @@ class Exports:
                 return
             if spooling is not None:
                 await asyncio.wait([spooling.task], timeout=interval_s)
+            else:  # it is just being begun; or the disk failed when it ended, and it expires as it is
+                await asyncio.sleep(interval_s)
 
     async def list(self, account: Account) -> Sequence[Export]:
         """The account's exports, the newest first."""
@@ -196,15 +257,19 @@ class Exports:
         for spooling in [*self._spooling.values()]:
             await self._break_off(spooling)
 
-    async def _fill(self, account: Account, export: Export, growing: GrowingExport) -> None:
+    async def _fill(
+        self, account: Account, export: Export, growing: GrowingExport, preface: bytes, by: Actor
+    ) -> None:
         log = _log.bind(userhash=account.userhash, export=export.id)
         try:
-            async with self.stream(account, export.format) as archive:
-                self._spooling[export.id].archive = archive
+            async with self.stream(account, export.format, by=by, content=export.content) as archive:
+                spooling = self._spooling[export.id]
+                spooling.archive = archive
                 while data := await archive.read():
-                    await asyncio.to_thread(growing.write, data)
-                await asyncio.to_thread(growing.finish, archive.progress, archive.warnings)
-            log.info("export_ready", bytes=archive.progress.bytes)
+                    await asyncio.to_thread(growing.write, preface + data)
+                    preface = b""
+                await asyncio.to_thread(growing.finish, spooling.progress, archive.warnings)
+            log.info("export_ready", bytes=spooling.progress.bytes)
         except RootBloodError as error:
             log.warning("export_failed", cause=str(error))
             await self._fail(growing, str(error))
@@ -232,7 +297,7 @@ class Exports:
         spooling = self._spooling.get(export.id)
         if export.state is not ExportState.RUNNING or spooling is None:
             return export
-        return replace(export, progress=spooling.archive.progress if spooling.archive else Progress())
+        return replace(export, progress=spooling.progress)
 
     @contextmanager
     def _counted(self, account: Account) -> Iterator[None]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.exports import ArchiveFormat, Export, ExportState
+from rootblood.domain.audit import OPERATOR, Actor
+from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState
 from rootblood.domain.rendering import moment, shown
 from rootblood.errors import NotFoundError
 from rootblood.services.exports import Exports
@@ -34,8 +35,8 @@ wrong on the way, the copy fails: what it left is not whole, and no program take
 resumed, nor read from the middle. Programs that must know a size before they copy cannot take them this way:
 pscp needs `-scp`, sshfs `-o direct_io`.
 
-home-<date>-<time>-<id>.* are kept here until they expire. They have a size and a checksum, and a copy that
-broke off can be resumed:
+home-<date>-<time>-<id>.* and, of `rb account export`, account-<date>-<time>-<id>.* are kept here until they
+expire. They have a size and a checksum, and a copy that broke off can be resumed:
 
   sftp> reget home-20261123-180405-3f0c.tar.gz
   $ sha256sum -c home-20261123-180405-3f0c.tar.gz.sha256
@@ -73,6 +74,7 @@ class Drive:
         account: gives the account that logged in, or raises why it may not be here any more.
         start: runs a task of the client's connection.
         tell: shows a line to the person at the client.
+        by: who asks, for the account's trail.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class Drive:
         account: Callable[[], Awaitable[Account]],
         start: Start,
         tell: Callable[[str], None],
+        by: Actor = OPERATOR,
     ) -> None:
         self._exports = exports
         self._account = account
         self._start = start
         self._tell = tell
+        self._by = by
 
     async def entries(self) -> Sequence[Entry]:
         """All files there are now.
@@ -126,7 +130,7 @@ class Drive:
             _, path = await self._exports.path(account, entry.content.id)
             return await asyncio.to_thread(SpooledFile, path)
         live = LiveFile(entry.name, await self._instead(account, entry.content), self.tell_warnings)
-        await live.open(self._exports.stream(account, entry.content), self._start)
+        await live.open(self._exports.stream(account, entry.content, by=self._by), self._start)
         return live
 
     async def spool(self, kind: ArchiveFormat) -> AsyncIterator[Export]:
@@ -140,11 +144,13 @@ class Drive:
             (
                 export
                 for export in await self._exports.list(account)
-                if export.state is ExportState.RUNNING and export.format is kind
+                if export.state is ExportState.RUNNING
+                and export.format is kind
+                and export.content is ExportContent.HOME
             ),
             None,
         )
-        export = begun or await self._exports.spool(account, kind)
+        export = begun or await self._exports.spool(account, kind, by=self._by)
         async for told in self._exports.follow(account, export.id, interval_s=_FOLLOW_INTERVAL_S):
             yield told
 
@@ -160,7 +166,14 @@ class Drive:
 
     async def _instead(self, account: Account, kind: ArchiveFormat) -> str:
         """What to do in order to resume a tarball of that kind, or to read it from the middle."""
-        newest = next((export for export in await self._kept(account) if export.format is kind), None)
+        newest = next(
+            (
+                export
+                for export in await self._kept(account)
+                if export.format is kind and export.content is ExportContent.HOME
+            ),
+            None,
+        )
         if newest is not None:
             return f"take {kept_entry(newest).name}, which can be resumed"
         return f"`scp -O` of {kind.file_name} makes one that can be resumed"
@@ -168,9 +181,7 @@ class Drive:
 
 def kept_entry(export: Export) -> Entry:
     """A tarball of the spool, under a name that tells its time."""
-    at = export.created_at.astimezone(UTC).strftime("%Y%m%d-%H%M%S")
-    name = f"home-{at}-{export.id[:4]}.{export.format.value}"
-    return Entry(name, export.progress.bytes, export.created_at, export)
+    return Entry(export.file_name, export.progress.bytes, export.created_at, export)
 
 
 def readme_text(account_name: str, kept: Sequence[Export]) -> str:

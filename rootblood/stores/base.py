@@ -43,7 +43,10 @@ class AccountStore(Protocol):
         """Lock or unlock; either way the account's login sessions are gone."""
 
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: all but the name and the UID, which stay taken, is gone."""
+        """Leave a tombstone: the row itself, so that name and UID stay taken.
+
+        All rows about the account, in whatever table, are gone, and so is what its row says of the person.
+        """
 
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
         """Replace the password hash; None means that no password is accepted. Ends all login sessions."""
@@ -70,6 +73,21 @@ class AccountStore(Protocol):
         self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
     ) -> list[Account]:
         """Accounts by name: all, or at most `limit` of those whose name comes after `after`."""
+
+
+class AccountLocks(Protocol):
+    """One lock an account, among all servers of the installation; a server that dies lets go of its own."""
+
+    def hold(self, userhash: str) -> AbstractAsyncContextManager[None]:
+        """Hold the account's lock for the length of a block. A task that holds it must not ask for it again.
+
+        Raises:
+            EnvironmentFailedError: another server has held it for longer than one can wait.
+            StoreUnavailableError: whether one does could not be found out.
+        """
+
+    async def close(self) -> None:
+        """Let go of all."""
 
 
 class LoginStore(Protocol):
@@ -165,6 +183,9 @@ class VisitStore(Protocol):
     async def record_login(self, userhash: str, login: Login) -> Login | None:
         """Remember this login as the last one, and return the one before it; None at the first."""
 
+    async def last_login(self, userhash: str) -> Login | None:
+        """The login that was recorded last, if any."""
+
     async def replace_stop(self, userhash: str, reason: StopReason | None) -> StopReason | None:
         """Remember why RootBlood is about to stop the environment, and return what was remembered before.
 
@@ -186,12 +207,13 @@ class VisitStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """What was done to each account. It outlives the account, until it is too old."""
+    """What was done to each account. Of a deleted one nothing is kept but that, until it is too old."""
 
     async def add(self, events: Sequence[NewEvent], *, keep: int) -> None:
         """Add events, in their order, and keep only the newest `keep` of each account they are about.
 
-        A failed login is counted in the row of the same account and minute, where there is one.
+        A failed login is counted in the row of the same account and minute, where there is one. Of an account
+        that is deleted only that event is taken.
         """
 
     async def list(self, account_uid: int, *, limit: int, before: int | None) -> Sequence[Event]:
@@ -239,7 +261,7 @@ class ExportStore(Protocol):
         """Delete all exports of an account, of which none is being written."""
 
     def delete_expired(self, now: datetime) -> None:
-        """Delete the exports of all accounts that have expired."""
+        """Delete the exports of all accounts that have expired. Raises `StoreUnavailableError`."""
 
 
 class DatabaseCopies(Protocol):

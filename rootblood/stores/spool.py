@@ -13,14 +13,24 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
-from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress, is_export_id
+from rootblood.domain.exports import (
+    ArchiveFormat,
+    Export,
+    ExportContent,
+    ExportState,
+    Progress,
+    is_export_id,
+)
 from rootblood.errors import LimitReachedError, StoreUnavailableError
+
+_ATTEMPTS = 5
+"""To delete a directory that another process may still be writing to."""
 
 _INTERRUPTED = "the server was stopped meanwhile; make another one"
 
@@ -71,8 +81,17 @@ class SpoolFile:
             self._path.unlink(missing_ok=True)
             self._spool.path(export).unlink(missing_ok=True)
             self._spool.give_back(self._size_bytes)
-            self._spool.record(export)
+            try:
+                self._spool.record(export)
+            except OSError:
+                self._spool.forget(export)  # rather than a tarball that is on its way for ever
+                raise
         return export
+
+    def abandon(self) -> None:
+        """Delete it, and remember nothing."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class Spool:
@@ -113,8 +132,13 @@ class Spool:
             self._count()  # another process may have deleted some
             self.reserve(0)
             (self._directory / export.userhash).mkdir(mode=0o700, exist_ok=True)
-            self.record(export)
-            return SpoolFile(self, export, self._stem(export).with_suffix(".part"))
+            growing = SpoolFile(self, export, self._stem(export).with_suffix(".part"))
+            try:
+                self.record(export)
+            except OSError:
+                growing.abandon()
+                raise
+            return growing
 
     def list(self, userhash: str) -> Sequence[Export]:
         """The account's exports, the newest first."""
@@ -148,18 +172,24 @@ class Spool:
         return True
 
     def delete_all(self, userhash: str) -> None:
-        """Delete all exports of an account, of which none is being written."""
+        """Delete all exports of an account, of which this process writes none."""
         for export in self.list(userhash):
             self.delete(export)
-        with suppress(FileNotFoundError):
-            (self._directory / userhash).rmdir()
+        # What is left is of a server that was killed, or of one that fails at it from now on.
+        directory = self._directory / userhash
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(directory, ignore_errors=True)
+            if not directory.exists():
+                return
+        raise StoreUnavailableError("the server's disk does not delete the tarballs; try again")
 
     def delete_expired(self, now: datetime) -> None:
-        """Delete the exports of all accounts that have expired."""
-        for account in self._directory.iterdir():
-            for export in self.list(account.name):
-                if export.state is not ExportState.RUNNING and export.expires_at <= now:
-                    self.delete(export)
+        """Delete the exports of all accounts that have expired. Raises `StoreUnavailableError`."""
+        with _translated():
+            for account in self._directory.iterdir():
+                for export in self.list(account.name):
+                    if export.state is not ExportState.RUNNING and export.expires_at <= now:
+                        self.delete(export)
 
     def reserve(self, size_bytes: int) -> None:
         """Take room for so much more. Raises `LimitReachedError` when there is none."""
@@ -179,8 +209,16 @@ class Spool:
         """Write down what is known of an export."""
         path = self._stem(export).with_suffix(".json")
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(asdict(export), default=datetime.isoformat))
-        new.rename(path)
+        try:
+            new.write_text(json.dumps(asdict(export), default=datetime.isoformat))
+            new.rename(path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+
+    def forget(self, export: Export) -> None:
+        """Delete what was written down of an export."""
+        self._stem(export).with_suffix(".json").unlink(missing_ok=True)
 
     def _count(self) -> None:
         with self._counting:
@@ -218,4 +256,5 @@ def _read(path: Path) -> Export | None:
         sha256=told["sha256"],
         warnings=tuple(told["warnings"]),
         error=told["error"],
+        content=ExportContent(told.get("content", ExportContent.HOME)),  # older ones do not say
     )

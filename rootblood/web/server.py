@@ -17,15 +17,19 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
+from rootblood.services.imports import Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.takeout import Takeout
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
 from rootblood.web.api import PREFIX
@@ -33,19 +37,21 @@ from rootblood.web.api.admin.accounts import AccountOperations
 from rootblood.web.api.admin.bans import BanOperations
 from rootblood.web.api.admin.environments import EnvironmentOperations
 from rootblood.web.api.auth import ApiAuthentication
+from rootblood.web.api.imports import ImportOperations
 from rootblood.web.api.operations import Api
 from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
 from rootblood.web.bans import BanGuard
+from rootblood.web.bodies import MAX_BODY_BYTES, read_bodies
+from rootblood.web.calls.leaving import LeavingOperations
 from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
+from rootblood.web.calls.tarballs import TarballOperations
 from rootblood.web.clients import Clients
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
-    MAX_BODY_BYTES,
     count_responses,
-    read_bodies,
     require_confidence,
     security_headers,
     tell_failures,
@@ -53,6 +59,7 @@ from rootblood.web.middlewares import (
 from rootblood.web.pages import Pages
 from rootblood.web.pages.account import AccountPage
 from rootblood.web.pages.dashboard import Dashboard
+from rootblood.web.pages.imports import ImportPage
 from rootblood.web.pages.links import LinkPages
 from rootblood.web.pages.login import LoginPages
 from rootblood.web.pages.members import Members
@@ -111,12 +118,16 @@ class WebDoor:
         accounts: who may come in.
         environments: where they go.
         homes: how large what they have there is.
+        imports: take tarballs into them.
+        unpackings: unpack those.
         logins: who has come in.
         links: let a browser in, once each.
         tokens: what programs show in place of a login.
         penalties: from where too many wrong passwords came.
         bans: from where nobody may come.
         administration: what administrators do by the API.
+        exports: tarballs of homes.
+        takeout: accounts as tarballs.
         visits: remember the last login.
         audit: what was done to accounts.
         presence: who is attached, at which door.
@@ -132,12 +143,16 @@ class WebDoor:
         accounts: Accounts,
         environments: Environments,
         homes: HomeSizes,
+        imports: Imports,
+        unpackings: Unpackings,
         logins: Logins,
         links: Links,
         tokens: Tokens,
         penalties: Penalties,
         bans: Bans,
         administration: Administration,
+        exports: Exports,
+        takeout: Takeout,
         visits: Visits,
         audit: Audit,
         presence: Presence,
@@ -167,6 +182,8 @@ class WebDoor:
         self._accounts = accounts
         self._environments = environments
         self._homes = homes
+        self._imports = imports
+        self._unpackings = unpackings
         self._presence = presence
         self._logins = logins
         self._links = links
@@ -187,6 +204,8 @@ class WebDoor:
                 homes=homes,
                 presence=presence,
             ),
+            TarballOperations(exports, takeout),
+            LeavingOperations(accounts, administration, penalties),
         )
 
     def answer(self, account: Account) -> asyncio.Protocol | None:
@@ -285,6 +304,7 @@ class WebDoor:
                 doorkeeper=self._doorkeeper, members=members, accounts=self._accounts, pages=pages
             ).routes(),
             *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
+            *ImportPage(members, pages).routes(),
             *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
             *terminal.routes(),
             *Api(
@@ -300,6 +320,7 @@ class WebDoor:
                 authentication=ApiAuthentication(self._doorkeeper, self._tokens),
                 base=base,
                 others=[
+                    *ImportOperations(self._imports, self._unpackings, base).operations(),
                     *AccountOperations(self._accounts, self._administration, base).operations(),
                     *EnvironmentOperations(
                         self._accounts, self._environments, self._homes, self._administration

@@ -12,6 +12,7 @@ from typing import cast
 import asyncssh
 
 from rootblood.domain.accounts import Account, AccountState
+from rootblood.domain.audit import Actor
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
 from rootblood.errors import LimitReachedError, RootBloodError
 from rootblood.services.archives import Archive
@@ -95,7 +96,8 @@ class FakeExports:
         return next(export for export in self.kept if export.id == export_id), self.directory / export_id
 
     @asynccontextmanager
-    async def stream(self, _account: Account, _kind: ArchiveFormat) -> AsyncIterator[Archive]:
+    async def stream(self, _account: Account, _kind: ArchiveFormat, *, by: Actor) -> AsyncIterator[Archive]:
+        del by
         if self.refusal is not None:
             raise self.refusal
         self.running += 1
@@ -106,7 +108,8 @@ class FakeExports:
         if self.farewell is not None:
             raise self.farewell
 
-    async def spool(self, _account: Account, kind: ArchiveFormat) -> Export:
+    async def spool(self, _account: Account, kind: ArchiveFormat, *, by: Actor) -> Export:
+        del by
         if self.refusal is not None:
             raise self.refusal
         return replace(ready(b""), state=ExportState.RUNNING, format=kind)

@@ -24,13 +24,16 @@ from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
+from rootblood.services.imports import IMPORT_PROGRAM, Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.spool import Spool
@@ -139,6 +142,8 @@ class House:
     accounts: Accounts
     environments: Environments
     homes: HomeSizes
+    imports: Imports
+    unpackings: Unpackings
     presence: Presence
     logins: Logins
     links: Links
@@ -148,6 +153,8 @@ class House:
     login_store: SqlLoginStore
     bans: Bans
     administration: Administration
+    exports: Exports
+    takeout: Takeout
     penalties: Penalties = field(default_factory=lambda: Penalties(PenaltySettings()))
     """Of every door that is opened with no others."""
 
@@ -159,12 +166,16 @@ class House:
             accounts=self.accounts,
             environments=self.environments,
             homes=self.homes,
+            imports=self.imports,
+            unpackings=self.unpackings,
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
             penalties=Penalties(penalties) if penalties is not None else self.penalties,
             bans=self.bans,
             administration=self.administration,
+            exports=self.exports,
+            takeout=self.takeout,
             visits=self.visits,
             audit=self.audit,
             presence=self.presence,
@@ -212,6 +223,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         FakeHost(tmp_path / "host"),
         programs={
             TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
+            IMPORT_PROGRAM: [sys.executable, str(FAKES / "importer.py")],
             "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
         },
     )
@@ -231,8 +243,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     )
     accounts = Accounts(store, passwords, endings, audit.record)
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
-    exports = Exports(environments, spool, settings.exports)
+    exports = Exports(environments, spool, settings.exports, audit.record)
+    logins = Logins(login_store, settings.web, endings, audit.record)
+    tokens = Tokens(SqlTokenStore(database), audit.record)
+    administration = Administration(accounts, environments, exports)
     homes = HomeSizes(environments)
+    imports = Imports(environments, settings.imports, audit.record)
+    unpackings = Unpackings(imports)
     yield House(
         settings=settings,
         database=database,
@@ -240,18 +257,27 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         endings=endings,
         accounts=accounts,
         environments=environments,
-        logins=Logins(login_store, settings.web, endings, audit.record),
+        logins=logins,
         links=Links(SqlLinkStore(database), audit.record),
-        tokens=Tokens(SqlTokenStore(database), audit.record),
+        tokens=tokens,
         homes=homes,
+        imports=imports,
+        unpackings=unpackings,
         presence=Presence(),
         visits=visits,
         audit=audit,
         login_store=login_store,
         bans=Bans(SqlBanStore(database)),
-        administration=Administration(accounts, environments, exports),
+        administration=administration,
+        exports=exports,
+        takeout=Takeout(
+            accounts=accounts, audit=audit, logins=logins, tokens=tokens, visits=visits, exports=exports
+        ),
     )
+    await administration.close()
     await exports.close()
+    await unpackings.close()
+    await imports.close()
     await homes.close()
     await environments.close()
     await visits.close()
