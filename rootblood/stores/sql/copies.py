@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError, StoreUnavailableError
-from rootblood.settings import Settings
+from rootblood.settings import DatabaseSettings, Settings
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.models import LinkRow, LoginSessionRow
 from rootblood.stores.sql.schema import schema_is_current
@@ -49,8 +49,8 @@ class SqlDatabaseCopies:
     async def check(self, file: Path) -> None:
         """Run SQLite's integrity check, and look for the newest revision in it."""
         await asyncio.to_thread(_check, file)
-        url = self._settings.database.model_copy(update={"url": SecretStr(f"sqlite+aiosqlite:///{file}")})
-        copy = Database(self._settings.model_copy(update={"database": url}))
+        settings = DatabaseSettings(url=SecretStr(f"sqlite+aiosqlite:///{file}"))
+        copy = Database(self._settings.model_copy(update={"database": settings}))
         try:
             await schema_is_current(copy)  # an older one is upgraded once it is in its place
         finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlite3 import connect
 
 import pytest
+from pydantic import SecretStr
 
 from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError
 from rootblood.settings import DatabaseSettings, Settings
@@ -64,7 +65,7 @@ async def test_a_copy_that_cannot_be_used_is_refused(copies: SqlDatabaseCopies, 
 
 
 async def test_on_postgresql_it_is_said_what_to_do(tmp_path: Path) -> None:
-    url = DatabaseSettings(url="postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    url = DatabaseSettings(url=SecretStr("postgresql+asyncpg://nobody@127.0.0.1:1/none"))
     settings = Settings(state_dir=tmp_path, keys_dir=tmp_path, database=url)
     database = Database(settings)
     with pytest.raises(ConfigurationError, match="pg_dump"):
