@@ -133,7 +133,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             max_bytes=settings.exports.spool_max_bytes,
             min_free_bytes=settings.exports.spool_min_free_bytes,
         )
-        exports = Exports(environments, spool, settings.exports)
+        exports = Exports(environments, spool, settings.exports, audit.record)
         try:
             yield Core(
                 settings=settings,
@@ -229,6 +229,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,
+            exports=core.exports,
             penalties=penalties,
             bans=core.bans,
             administration=core.administration,

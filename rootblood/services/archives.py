@@ -74,6 +74,11 @@ class Archive(asyncio.Protocol):
             raise self._outcome
         return b""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has been read to a good end."""
+        return self._ended and self._outcome is None and not self._pieces
+
     def close(self) -> None:
         """Read no more of it; what makes it ends."""
         self._transport.abort()

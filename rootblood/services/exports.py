@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
 from rootblood.domain.logins import new_id
 from rootblood.errors import (
@@ -27,6 +28,7 @@ from rootblood.errors import (
 )
 from rootblood.link.pool import StepListener
 from rootblood.services.archives import Archive, export_command
+from rootblood.services.audit import Record, unrecorded
 from rootblood.services.environments import Environments
 from rootblood.settings import ExportSettings
 from rootblood.stores.base import ExportStore, GrowingExport
@@ -40,6 +42,10 @@ _CRASHED = "internal error; your administrator finds it in the log"
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _told(kind: ArchiveFormat, progress: Progress) -> str:
+    return f"{kind.file_name}, {progress.bytes} bytes"
 
 
 class _Spooling:
@@ -58,12 +64,20 @@ class Exports:
         environments: where they are made.
         spool: where they may be kept.
         settings: how large, how many, how long.
+        record: keeps the accounts' trails.
     """
 
-    def __init__(self, environments: Environments, spool: ExportStore, settings: ExportSettings) -> None:
+    def __init__(
+        self,
+        environments: Environments,
+        spool: ExportStore,
+        settings: ExportSettings,
+        record: Record = unrecorded,
+    ) -> None:
         self._environments = environments
         self._spool = spool
         self._settings = settings
+        self._record = record
         self._levels = {
             ArchiveFormat.GZIP: settings.gzip_level,
             ArchiveFormat.ZSTD: settings.zstd_level,
@@ -77,20 +91,40 @@ class Exports:
 
     @asynccontextmanager
     async def stream(
-        self, account: Account, kind: ArchiveFormat, *, on_step: StepListener | None = None
+        self,
+        account: Account,
+        kind: ArchiveFormat,
+        *,
+        on_step: StepListener | None = None,
+        by: Actor = OPERATOR,
     ) -> AsyncIterator[Archive]:
         """Make a tarball of the account's home, to be read as it comes.
+
+        What was read of it is in the account's trail, also where that is not the whole.
 
         Args:
             account: whose home.
             kind: how it is compressed.
             on_step: called before each step that takes time, should the environment have to be started.
+            by: who asks.
 
         Raises:
             LimitReachedError: too many are being made now; or, in the block, it took too long.
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: as
                 `Environments.link`.
         """
+        async with self._making(account, kind, on_step) as archive:
+            try:
+                yield archive
+            finally:
+                if archive.progress.bytes:
+                    broken_off = "" if archive.is_whole else ", broken off"
+                    self._record(account, Action.EXPORT_MADE, by, _told(kind, archive.progress) + broken_off)
+
+    @asynccontextmanager
+    async def _making(
+        self, account: Account, kind: ArchiveFormat, on_step: StepListener | None = None
+    ) -> AsyncIterator[Archive]:
         with self._counted(account):
             async with self._environments.lent(account, on_step=on_step):
                 _, archive = await self._environments.open_program(
@@ -107,8 +141,13 @@ class Exports:
                 finally:
                     archive.close()
 
-    async def spool(self, account: Account, kind: ArchiveFormat) -> Export:
+    async def spool(self, account: Account, kind: ArchiveFormat, *, by: Actor = OPERATOR) -> Export:
         """Begin a tarball of the account's home in the spool, where it is kept for a while.
+
+        Args:
+            account: whose home.
+            kind: how it is compressed.
+            by: who asks.
 
         Returns:
             The export, which is running. Ask `find` how it goes, or `follow` it.
@@ -132,7 +171,7 @@ class Exports:
             expires_at=now + timedelta(seconds=self._settings.spool_expiry_s),
         )
         growing = await asyncio.to_thread(self._spool.begin, export)
-        task = asyncio.get_running_loop().create_task(self._fill(account, export, growing))
+        task = asyncio.get_running_loop().create_task(self._fill(account, export, growing, by))
         self._spooling[export.id] = _Spooling(export, task)
         task.add_done_callback(lambda _: self._spooling.pop(export.id, None))
         await asyncio.sleep(0)  # a task that is cancelled before it begins cleans nothing up
@@ -196,15 +235,17 @@ class Exports:
         for spooling in [*self._spooling.values()]:
             await self._break_off(spooling)
 
-    async def _fill(self, account: Account, export: Export, growing: GrowingExport) -> None:
+    async def _fill(self, account: Account, export: Export, growing: GrowingExport, by: Actor) -> None:
         log = _log.bind(userhash=account.userhash, export=export.id)
         try:
-            async with self.stream(account, export.format) as archive:
+            async with self._making(account, export.format) as archive:
                 self._spooling[export.id].archive = archive
                 while data := await archive.read():
                     await asyncio.to_thread(growing.write, data)
                 await asyncio.to_thread(growing.finish, archive.progress, archive.warnings)
             log.info("export_ready", bytes=archive.progress.bytes)
+            made = _told(export.format, archive.progress)
+            self._record(account, Action.EXPORT_MADE, by, f"{made}, kept here for a while")
         except RootBloodError as error:
             log.warning("export_failed", cause=str(error))
             await self._fail(growing, str(error))

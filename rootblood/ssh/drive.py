@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Actor
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState
 from rootblood.domain.rendering import moment, shown
 from rootblood.errors import NotFoundError
@@ -73,6 +74,7 @@ class Drive:
         account: gives the account that logged in, or raises why it may not be here any more.
         start: runs a task of the client's connection.
         tell: shows a line to the person at the client.
+        by: who that is, for the account's trail.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class Drive:
         account: Callable[[], Awaitable[Account]],
         start: Start,
         tell: Callable[[str], None],
+        by: Actor,
     ) -> None:
         self._exports = exports
         self._account = account
         self._start = start
         self._tell = tell
+        self._by = by
 
     async def entries(self) -> Sequence[Entry]:
         """All files there are now.
@@ -126,7 +130,7 @@ class Drive:
             _, path = await self._exports.path(account, entry.content.id)
             return await asyncio.to_thread(SpooledFile, path)
         live = LiveFile(entry.name, await self._instead(account, entry.content), self.tell_warnings)
-        await live.open(self._exports.stream(account, entry.content), self._start)
+        await live.open(self._exports.stream(account, entry.content, by=self._by), self._start)
         return live
 
     async def spool(self, kind: ArchiveFormat) -> AsyncIterator[Export]:
@@ -144,7 +148,7 @@ class Drive:
             ),
             None,
         )
-        export = begun or await self._exports.spool(account, kind)
+        export = begun or await self._exports.spool(account, kind, by=self._by)
         async for told in self._exports.follow(account, export.id, interval_s=_FOLLOW_INTERVAL_S):
             yield told
 

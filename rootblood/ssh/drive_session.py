@@ -137,7 +137,11 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
         """
         account = await self._connection.account()
         drive = Drive(
-            self._connection.exports, self._connection.account, self._connection.start, self._stream.tell
+            self._connection.exports,
+            self._connection.account,
+            self._connection.start,
+            self._stream.tell,
+            self._connection.actor,
         )
         if self._subsystem is not None:
             await SFTPServer(drive, account, self._stream).serve()

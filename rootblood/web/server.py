@@ -17,6 +17,7 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
@@ -33,6 +34,7 @@ from rootblood.web.api.admin.accounts import AccountOperations
 from rootblood.web.api.admin.bans import BanOperations
 from rootblood.web.api.admin.environments import EnvironmentOperations
 from rootblood.web.api.auth import ApiAuthentication
+from rootblood.web.api.exports import ExportOperations
 from rootblood.web.api.operations import Api
 from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
@@ -41,6 +43,9 @@ from rootblood.web.bans import BanGuard
 from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
 from rootblood.web.clients import Clients
+from rootblood.web.exports.downloads import Downloads
+from rootblood.web.exports.live import LiveExports
+from rootblood.web.exports.spooled import SpooledExports
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
     MAX_BODY_BYTES,
@@ -53,6 +58,7 @@ from rootblood.web.middlewares import (
 from rootblood.web.pages import Pages
 from rootblood.web.pages.account import AccountPage
 from rootblood.web.pages.dashboard import Dashboard
+from rootblood.web.pages.exports import ExportPages
 from rootblood.web.pages.links import LinkPages
 from rootblood.web.pages.login import LoginPages
 from rootblood.web.pages.members import Members
@@ -114,6 +120,7 @@ class WebDoor:
         logins: who has come in.
         links: let a browser in, once each.
         tokens: what programs show in place of a login.
+        exports: homes as tarballs.
         penalties: from where too many wrong passwords came.
         bans: from where nobody may come.
         administration: what administrators do by the API.
@@ -135,6 +142,7 @@ class WebDoor:
         logins: Logins,
         links: Links,
         tokens: Tokens,
+        exports: Exports,
         penalties: Penalties,
         bans: Bans,
         administration: Administration,
@@ -171,7 +179,10 @@ class WebDoor:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._exports = exports
         self._audit = audit
+        self._authentication = ApiAuthentication(self._doorkeeper, tokens)
+        self._downloads = Downloads(self._authentication)
         self._sockets: TerminalSockets | None = None
         self._server: web.Server | None = None
         self._tmux_sessions = TmuxSessions(environments)
@@ -201,7 +212,8 @@ class WebDoor:
         return self._sockets.open_of(account) if self._sockets is not None else []
 
     def ask_again(self, account: Account) -> None:
-        """Have the terminals closed at once whose browsers are not logged in to the account any more."""
+        """End terminals and downloads of the account at once whose clients may not have them any more."""
+        self._downloads.ask_again(account.userhash)
         if self._sockets is not None:
             self._sockets.ask_again(account.userhash)
 
@@ -274,6 +286,7 @@ class WebDoor:
             presence=self._presence,
             tmux_sessions=tmux_sessions,
             logins=self._logins,
+            exports=self._exports,
             pages=pages,
         )
         routes = [
@@ -285,6 +298,9 @@ class WebDoor:
                 doorkeeper=self._doorkeeper, members=members, accounts=self._accounts, pages=pages
             ).routes(),
             *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
+            *ExportPages(members=members, exports=self._exports, pages=pages).routes(),
+            *LiveExports(self._exports, self._downloads).routes(),
+            *SpooledExports(self._exports, self._downloads).routes(),
             *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
             *terminal.routes(),
             *Api(
@@ -297,9 +313,10 @@ class WebDoor:
                 homes=self._homes,
                 presence=self._presence,
                 tmux_sessions=self._tmux_sessions,
-                authentication=ApiAuthentication(self._doorkeeper, self._tokens),
+                authentication=self._authentication,
                 base=base,
                 others=[
+                    *ExportOperations(self._exports, base).operations(),
                     *AccountOperations(self._accounts, self._administration, base).operations(),
                     *EnvironmentOperations(
                         self._accounts, self._environments, self._homes, self._administration
@@ -311,9 +328,13 @@ class WebDoor:
         # A proxy may take the path of the site off or leave it.
         bases = {"", base}
         api_paths = tuple(prefix + PREFIX for prefix in bases)
+        download_paths = tuple(f"{prefix}/export/" for prefix in bases)
 
         def refusal(request: web.Request, status: HTTPStatus, text: str) -> web.Response:
-            tell = problem if request.path.startswith(api_paths) else pages.refusal
+            by_program = request.path.startswith(api_paths) or (
+                request.path.startswith(download_paths) and "Authorization" in request.headers
+            )
+            tell = problem if by_program else pages.refusal
             return tell(request, status, text)
 
         open_paths = {"/healthz", "/readyz", *(prefix + path for prefix in bases for path in assets.paths)}
@@ -329,6 +350,7 @@ class WebDoor:
         )
         application.on_response_prepare.append(security_headers)
         application.on_shutdown.append(terminal.sockets.stop)
+        application.on_shutdown.append(self._downloads.stop)
         application.on_cleanup.append(dashboard.progress.stop)
         application.add_routes(
             web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs)

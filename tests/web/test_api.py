@@ -256,6 +256,10 @@ CALLS = [
     ("POST", "/tokens", Scope.TOKENS_WRITE),
     ("DELETE", "/tokens/{id}", Scope.TOKENS_WRITE),
     ("GET", "/activity", Scope.ACTIVITY_READ),
+    ("GET", "/exports", Scope.EXPORT_READ),
+    ("POST", "/exports", Scope.EXPORT_WRITE),
+    ("GET", "/exports/{id}", Scope.EXPORT_READ),
+    ("DELETE", "/exports/{id}", Scope.EXPORT_WRITE),
 ]
 
 

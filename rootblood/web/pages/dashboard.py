@@ -16,6 +16,7 @@ from rootblood.domain.environments import EnsureStep, EnvironmentState, StopReas
 from rootblood.errors import EnvironmentFailedError, NotFoundError, RootBloodError
 from rootblood.link.pool import StepListener
 from rootblood.services.environments import RESTART_GRACE_S, Environments
+from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
 from rootblood.services.logins import Logins
 from rootblood.services.presence import Presence
@@ -49,6 +50,7 @@ class _Sources:
     presence: Presence
     tmux_sessions: TmuxSessions
     logins: Logins
+    exports: Exports
 
 
 class Dashboard:
@@ -61,6 +63,7 @@ class Dashboard:
         presence: who is attached.
         tmux_sessions: listed and ended.
         logins: likewise.
+        exports: tarballs of the home, listed.
         pages: renders it.
     """
 
@@ -73,10 +76,11 @@ class Dashboard:
         presence: Presence,
         tmux_sessions: TmuxSessions,
         logins: Logins,
+        exports: Exports,
         pages: Pages,
     ) -> None:
         self._members = members
-        self._sources = _Sources(environments, homes, presence, tmux_sessions, logins)
+        self._sources = _Sources(environments, homes, presence, tmux_sessions, logins, exports)
         self._pages = pages
         self.progress = ProgressPages(pages)
 
@@ -102,6 +106,7 @@ class Dashboard:
             attached=self._sources.presence.of(account),
             logins=await self._sources.logins.list(account),
             this_login=visitor.login.id,
+            exports=await self._sources.exports.list(account),
             **await self._environment(account),
         )
 
