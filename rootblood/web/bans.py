@@ -18,7 +18,7 @@ BANNED = "this network may not come in; ask your administrator"
 
 
 class BanGuard:
-    """Stands in front of all routes.
+    """Stands in front of all routes; only a defect of its own is told by what stands in front of it.
 
     Args:
         bans: which networks.

@@ -341,8 +341,8 @@ class WebDoor:
         application = web.Application(
             middlewares=[
                 count_responses(self._metrics),
-                self._ban_guard.middleware,
                 tell_failures(refusal),
+                self._ban_guard.middleware,
                 require_confidence(self._clients, open_paths=frozenset(open_paths)),
                 read_bodies(self._settings.body_timeout_s),
             ],

@@ -147,8 +147,10 @@ def _path_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 
 def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if operation.asks is not None:
-        for name, schema in operation.asks.model_json_schema()["properties"].items():
-            yield {"name": name, "in": "query", "required": False, "schema": schema}
+        asked = operation.asks.model_json_schema()
+        for name, schema in asked["properties"].items():
+            required = name in asked.get("required", [])
+            yield {"name": name, "in": "query", "required": required, "schema": schema}
 
 
 def _failure(status: HTTPStatus) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Operation:
     """None means that the answer has no body."""
 
     asks: type[BaseModel] | None = None
-    """Its query, of plain values, every one of which has a default; None means that it has none."""
+    """Its query, of plain values; None means that it has none."""
 
     fails: Sequence[HTTPStatus] = ()
     """How it may fail beside what any operation of its kind does: see `openapi`."""

@@ -120,6 +120,7 @@ class AccountOperations:
             Operation(
                 "POST", "/admin/accounts", "addAccount", "Add an account", write, self._add,
                 takes=NewAccount, gives=Account, status=HTTPStatus.CREATED, location_of=self._location,
+                fails=[HTTPStatus.CONFLICT],
             ),
             Operation(
                 "GET", "/admin/accounts/{name}", "getAccount", "One account", read, self._get, gives=Account,
@@ -127,6 +128,7 @@ class AccountOperations:
             Operation(
                 "POST", "/admin/accounts/{name}/lock", "lockAccount",
                 "Let nobody log in to it; who is logged in is shown out", write, self._lock, gives=Account,
+                fails=[HTTPStatus.CONFLICT],
             ),
             Operation(
                 "POST", "/admin/accounts/{name}/unlock", "unlockAccount", "Let it log in again",
@@ -136,11 +138,13 @@ class AccountOperations:
                 "PUT", "/admin/accounts/{name}/password", "setAccountPassword",
                 "Set its password, and log its browsers out", write, self._set_password,
                 takes=NewPassword, status=no_content,
+                fails=[HTTPStatus.CONFLICT],
             ),
             Operation(
                 "DELETE", "/admin/accounts/{name}", "deleteAccount",
                 "Delete it, its environment and its home; name and UID are never given again",
                 write, self._delete, status=no_content,
+                fails=[HTTPStatus.CONFLICT],
             ),
         ]  # fmt: skip
 

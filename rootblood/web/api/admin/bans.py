@@ -132,10 +132,12 @@ class BanOperations:
             Operation(
                 "POST", "/admin/bans", "addBan", "Ban a network at both doors; who is in has to leave",
                 Scope.ADMIN_WRITE, self._add, takes=NewBan, gives=Ban, status=HTTPStatus.CREATED,
+                fails=[HTTPStatus.CONFLICT],
             ),
             Operation(
                 "DELETE", "/admin/bans", "liftBan", "Take a network's ban and penalties away",
                 Scope.ADMIN_WRITE, self._lift, asks=BannedNetwork, status=HTTPStatus.NO_CONTENT,
+                fails=[HTTPStatus.NOT_FOUND],
             ),
         ]  # fmt: skip
 
