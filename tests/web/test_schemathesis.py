@@ -26,8 +26,8 @@ database = "none"
 [checks.negative_data_rejection]
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
 
-# What the document cannot say of a text is that it has to be a key, a network, or a password that is long enough by
-# the settings; most that are drawn are none.
+# What the document cannot say of a text is that it has to be a key, a network, or a password that is long
+# enough by the settings; most that are drawn are none.
 [[operations]]
 include-operation-id = ["addKey", "addAccount", "setAccountPassword", "addBan", "liftBan"]
 checks.positive_data_acceptance.enabled = false
