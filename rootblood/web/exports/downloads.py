@@ -138,7 +138,8 @@ class Downloads:
         if not response.prepared and download.failure is not None:
             raise download.failure
         if not download.is_whole:
-            _log.info("download_broke_off", userhash=account.userhash, cause=str(download.failure))
+            cause = str(download.failure or "the client left")
+            _log.info("download_broke_off", userhash=account.userhash, cause=cause)
         return response
 
     def ask_again(self, userhash: str) -> None:
