@@ -76,7 +76,7 @@ class Archive(asyncio.Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has been read to a good end."""
+        """Whether it has come to a good end, and all of it was read."""
         return self._ended and self._outcome is None and not self._pieces
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class _Spooling:
 
 
 class Exports:
-    """The use cases around tarballs of homes.
+    """The use cases around tarballs of homes. `by` is who asks, for the account's trail.
 
     Args:
         environments: where they are made.
@@ -75,9 +75,9 @@ class Exports:
         record: Record = unrecorded,
     ) -> None:
         self._environments = environments
+        self._record = record
         self._spool = spool
         self._settings = settings
-        self._record = record
         self._levels = {
             ArchiveFormat.GZIP: settings.gzip_level,
             ArchiveFormat.ZSTD: settings.zstd_level,

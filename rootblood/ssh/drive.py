@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.audit import Actor
+from rootblood.domain.audit import OPERATOR, Actor
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState
 from rootblood.domain.rendering import moment, shown
 from rootblood.errors import NotFoundError
@@ -74,7 +74,7 @@ class Drive:
         account: gives the account that logged in, or raises why it may not be here any more.
         start: runs a task of the client's connection.
         tell: shows a line to the person at the client.
-        by: who that is, for the account's trail.
+        by: who asks, for the account's trail.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Drive:
         account: Callable[[], Awaitable[Account]],
         start: Start,
         tell: Callable[[str], None],
-        by: Actor,
+        by: Actor = OPERATOR,
     ) -> None:
         self._exports = exports
         self._account = account
