@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,6 +231,21 @@ async def test_a_whole_one_is_a_good_end_to_curl(
 
     assert (0, b"") == done
     assert 20_000_000 == (tmp_path / "home.tar.zst").stat().st_size
+
+
+async def test_no_other_time_limit_ends_a_long_one(
+    house: House, alice: Account, new_browser: NewBrowser, home: Home, tmp_path: Path
+) -> None:
+    await home.gives(LARGE + GOOD_END)
+    async with house.open(WebSettings(keepalive_s=1, body_timeout_s=1)) as url:
+        alices = await program(new_browser(url), house, alice, Scope.EXPORT_READ)
+        begun = time.monotonic()
+        done = await curl(
+            "--limit-rate", "8M", "-OJ", *bearer(alices), f"{url}/export/home.tar.gz", directory=tmp_path
+        )  # fmt: skip
+    assert (0, b"") == done
+    assert 2 < time.monotonic() - begun
+    assert 20_000_000 == (tmp_path / "home.tar.gz").stat().st_size
 
 
 async def test_who_leaves_stops_what_makes_it(alices: Program, home: Home, url: str) -> None:
