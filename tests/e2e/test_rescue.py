@@ -189,6 +189,7 @@ def test_shell_on_a_terminal_and_back(rescue: Client, tmp_path: Path) -> None:
         window.wait_for("\n33 101")
         window.enter("sleep 600")
         window.press("C-c")
+        window.wait_for("^C")  # what is typed before that, the terminal drops with it
         window.enter("exit 3")
         window.wait_for("exit\nalice rescue>")
         window.enter("quit")
@@ -345,7 +346,6 @@ def test_without_docker_the_console_is_there_and_says_so(
         "alice+rescue+x",
         "alice+../x",
         "alice+RESCUE",
-        "alice+export",
         "alice rescue",
     ],
 )
