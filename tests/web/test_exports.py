@@ -241,10 +241,10 @@ async def test_no_other_time_limit_ends_a_long_one(
         alices = await program(new_browser(url), house, alice, Scope.EXPORT_READ)
         begun = time.monotonic()
         done = await curl(
-            "--limit-rate", "8M", "-OJ", *bearer(alices), f"{url}/export/home.tar.gz", directory=tmp_path
+            "--limit-rate", "5M", "-OJ", *bearer(alices), f"{url}/export/home.tar.gz", directory=tmp_path
         )  # fmt: skip
     assert (0, b"") == done
-    assert 2 < time.monotonic() - begun
+    assert 1.5 < time.monotonic() - begun
     assert 20_000_000 == (tmp_path / "home.tar.gz").stat().st_size
 
 
