@@ -38,6 +38,7 @@ from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
@@ -82,6 +83,7 @@ class Core:
     links: Links
     tokens: Tokens
     exports: Exports
+    takeout: Takeout
     imports: Imports
     administration: Administration
     bans: Bans
@@ -134,6 +136,9 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             min_free_bytes=settings.exports.spool_min_free_bytes,
         )
         exports = Exports(environments, spool, settings.exports, audit.record)
+        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record)
+        tokens = Tokens(SqlTokenStore(database), audit.record)
+        administration = Administration(accounts, environments, exports)
         try:
             yield Core(
                 settings=settings,
@@ -143,16 +148,25 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 environments=environments,
                 homes=homes,
                 visits=visits,
-                logins=Logins(SqlLoginStore(database), settings.web, endings, audit.record),
+                logins=logins,
                 links=Links(SqlLinkStore(database), audit.record),
-                tokens=Tokens(SqlTokenStore(database), audit.record),
+                tokens=tokens,
                 exports=exports,
+                takeout=Takeout(
+                    accounts=accounts,
+                    audit=audit,
+                    logins=logins,
+                    tokens=tokens,
+                    visits=visits,
+                    exports=exports,
+                ),
                 imports=Imports(environments, settings.imports),
-                administration=Administration(accounts, environments, exports),
+                administration=administration,
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
             )
         finally:
+            await administration.close()
             await exports.close()
             await homes.close()
             await environments.close()
@@ -233,6 +247,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             penalties=penalties,
             bans=core.bans,
             administration=core.administration,
+            takeout=core.takeout,
             visits=core.visits,
             audit=core.audit,
             presence=presence,

@@ -9,13 +9,17 @@ import typer
 from rootblood.app import open_core
 from rootblood.cli.input import STDIN, ask_new_password, read_keys, read_password, require_terminal
 from rootblood.cli.output import note, print_json, print_table, reachable_host, say
+from rootblood.cli.takeout import Write, format_for, open_target
 from rootblood.domain.accounts import Account, validated_name
 from rootblood.domain.audit import Event
+from rootblood.domain.exports import ArchiveFormat
 from rootblood.domain.keys import PublicKey
 from rootblood.errors import InvalidInputError
 from rootblood.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Add, list, lock and delete accounts.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, help="Add, list, lock, export and delete accounts.", rich_markup_mode=None
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
 PasswordStdin = Annotated[
@@ -201,18 +205,54 @@ async def _passwd(settings: Settings, name: str, password: str | None) -> None:
 
 
 @app.command()
+def export(
+    context: typer.Context,
+    name: Name,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A new .tar.zst or .tar.gz; '-' writes a .tar.zst to stdout.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Write all that is kept about an account, and its home, into one archive."""
+    kind = format_for(file)
+    with open_target(file) as write:
+        asyncio.run(_export(context.obj, name, kind, write))
+
+
+async def _export(settings: Settings, name: str, kind: ArchiveFormat, write: Write) -> None:
+    async with open_core(settings) as core:
+        account = await core.accounts.get(name)
+        async with core.takeout.stream(account, kind) as archive:
+            while data := await archive.read():
+                write(data)
+        for warning in archive.warnings:
+            note(f"the archive lacks {warning}")
+
+
+@app.command()
 def delete(
     context: typer.Context,
     name: Name,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    purge_global: Annotated[
+        bool, typer.Option("--purge-global", help="Empty /global/NAME too, which others may be using.")
+    ] = False,
 ) -> None:
-    """Delete an account, its environment and its home; the name and the UID are never given again."""
+    """Delete an account and all that is its own; the name and the UID are never given again."""
     validated_name(name)
     if not yes:
         _confirm_deletion(name)
-    asyncio.run(_delete(context.obj, name))
+    asyncio.run(_delete(context.obj, name, purge_global=purge_global))
     say(f"deleted {name}: environment, home and keys are gone; the name and the UID stay reserved")
+    if purge_global:
+        say(f"/global/{name} is empty; as the name, it stays")
+    else:
+        say(f"/global/{name} is kept with what is in it, as others may use it")
 
 
 def _confirm_deletion(name: str) -> None:
@@ -223,6 +263,6 @@ def _confirm_deletion(name: str) -> None:
         raise InvalidInputError(f"that is not {name}; nothing was deleted")
 
 
-async def _delete(settings: Settings, name: str) -> None:
+async def _delete(settings: Settings, name: str, *, purge_global: bool) -> None:
     async with open_core(settings) as core:
-        await core.administration.delete(name)
+        await core.administration.delete(name, purge_shared=purge_global)

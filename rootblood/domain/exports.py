@@ -1,8 +1,8 @@
-"""What an export is: a home as one compressed tarball, for its owner to take away."""
+"""What an export is: a home, or an account with it, as one compressed tarball for its owner to take away."""
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -28,6 +28,14 @@ class ArchiveFormat(StrEnum):
     def of_file_name(cls, name: str) -> "ArchiveFormat | None":
         """The format of a tarball of that name; None where no tarball is called so."""
         return next((kind for kind in cls if kind.file_name == name), None)
+
+
+class ExportContent(StrEnum):
+    """What is in a tarball. The value is how its name begins in the spool."""
+
+    HOME = "home"
+    ACCOUNT = "account"
+    """What is kept about the account, and the home."""
 
 
 class ExportState(StrEnum):
@@ -72,6 +80,14 @@ class Export:
 
     error: str | None = None
     """Why it failed."""
+
+    content: ExportContent = ExportContent.HOME
+
+    @property
+    def file_name(self) -> str:
+        """What the tarball is called in the spool, at every door: it tells its time."""
+        at = self.created_at.astimezone(UTC).strftime("%Y%m%d-%H%M%S")
+        return f"{self.content.value}-{at}-{self.id[:4]}.{self.format.value}"
 
 
 def is_export_id(text: str) -> bool:

@@ -72,7 +72,10 @@ class Engine(Protocol):
         """Stop and remove the container; False when there was none. The home volume stays."""
 
     async def purge_home(self, userhash: str) -> bool:
-        """Delete the home volume of an account without a container; False when there was none."""
+        """Delete the home volume of an account without a container; False when there was none.
+
+        With it goes whatever else is on this machine for that account alone.
+        """
 
     async def list(self) -> list[Environment]:
         """All environments of this installation."""

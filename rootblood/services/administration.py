@@ -1,22 +1,26 @@
-"""What administrators do that takes an account and its environment together.
+"""What takes an account and its environment together: to add one, and to delete it.
 
-The command line and the API both call this, so that neither has a way of its own.
+The command line, the API and `rb` all call this, so that none has a way of its own.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
 
-from rootblood.domain.accounts import Account
+from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.audit import OPERATOR, Actor
 from rootblood.domain.environments import Environment
 from rootblood.domain.keys import PublicKey
-from rootblood.errors import RootBloodError
+from rootblood.errors import ConflictError, RootBloodError
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 
 _log = structlog.stdlib.get_logger(__name__)
+
+_FAREWELL_S = 1.0
+"""Between the word to somebody who leaves and the end of the connection that it goes by."""
 
 
 class Administration:
@@ -32,6 +36,7 @@ class Administration:
         self._accounts = accounts
         self._environments = environments
         self._exports = exports
+        self._leaving: dict[str, asyncio.Task[None]] = {}
 
     async def add(
         self,
@@ -59,11 +64,17 @@ class Administration:
             return account, error
         return account, None
 
-    async def delete(self, name: str, *, by: Actor = OPERATOR) -> None:
-        """Delete an account, its environment, its home and the tarballs of it.
+    async def delete(self, name: str, *, purge_shared: bool = False, by: Actor = OPERATOR) -> None:
+        """Delete an account, its environment, its home, the tarballs of it, and all rows about it.
 
         Locked first, so that no login makes the environment anew meanwhile; deleted last, so that the same
-        can be asked for again when the engine fails in between.
+        can be asked for again when the engine fails, or this process is killed, in between. A tombstone
+        keeps name and UID.
+
+        Args:
+            name: the account's.
+            purge_shared: whether what is in its /global directory goes too, which others may be using.
+            by: who asks.
 
         Raises:
             NotFoundError: there is no such account.
@@ -73,13 +84,54 @@ class Administration:
         account = await self._accounts.get(name)
         await self._accounts.lock(name, by=by)
         try:
+            if purge_shared:
+                await self._environments.empty_shared(account)
             await self._environments.purge(account)
             await self._exports.delete_all(account)
+            # Once more, for what a session that was let in just before the lock has started since.
+            await self._environments.purge(account)
         except RootBloodError as error:
             raise type(error)(
                 f"{error}; {name} is locked but not deleted: give the same command again"
             ) from error
         await self._accounts.delete(name, by=by)
+
+    async def leave(self, account: Account, *, by: Actor) -> None:
+        """Have an account deleted that asks for it itself, from inside its own environment.
+
+        That happens in a moment, so that the answer reaches whoever asked before all connections end.
+
+        Raises:
+            ConflictError: it is the last administrator who may log in.
+        """
+        if account.admin:
+            others = [
+                other
+                for other in await self._accounts.list()
+                if other.admin and other.state is AccountState.ACTIVE and other.uid != account.uid
+            ]
+            if not others:
+                raise ConflictError(
+                    "you are the last administrator; nobody could look after this installation without you"
+                )
+        if account.userhash not in self._leaving:
+            task = asyncio.get_running_loop().create_task(self._leave(account, by))
+            self._leaving[account.userhash] = task
+            task.add_done_callback(lambda _: self._leaving.pop(account.userhash))
+
+    async def close(self) -> None:
+        """Wait for accounts that are leaving."""
+        if self._leaving:
+            await asyncio.wait(self._leaving.values())
+
+    async def _leave(self, account: Account, by: Actor) -> None:
+        await asyncio.sleep(_FAREWELL_S)
+        try:
+            await self.delete(account.name, by=by)
+        except RootBloodError as error:  # it is locked, and the operator reads of it there
+            _log.error("leaving_failed", userhash=account.userhash, cause=str(error))
+        else:
+            _log.info("left", userhash=account.userhash)
 
     async def environments(self) -> list[tuple[str | None, Environment]]:
         """Each environment with the name of its account; None where the database knows no such account."""

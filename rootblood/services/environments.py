@@ -49,6 +49,12 @@ RESTART_GRACE_S = 3.0
 """What programs have to end in order at a restart: who asks for one does not want to wait for them."""
 
 
+_DELETE_BELOW = ("/bin/sh", "-c", 'find "$1" -mindepth 1 -delete 2>&1; ls -A "$1" 2>&1', "sh")
+"""Prints what it could not delete, and nothing when it could; the directory comes last."""
+
+_DELETE_S = 600.0
+
+
 class _Output(asyncio.Protocol):
     """Keeps the beginning of what a program writes, and notices its end."""
 
@@ -364,6 +370,22 @@ class Environments:
         if removed:
             self._record(account, Action.ENVIRONMENT_REMOVED, by)
         return removed
+
+    async def empty_shared(self, account: Account) -> None:
+        """Delete what is in the account's /global directory, which itself stays, as its name does.
+
+        By the account's own right, so in its environment. Raises as `start`, and
+
+        Raises:
+            EnvironmentFailedError: something is there still.
+        """
+        async with self.lent(account):
+            left = await self.run(
+                account, [*_DELETE_BELOW, f"/global/{account.name}"], timeout_s=_DELETE_S, max_bytes=4096
+            )
+        if left:
+            _log.warning("shared_not_emptied", userhash=account.userhash, said=left)
+            raise EnvironmentFailedError(f"not all of /global/{account.name} could be deleted")
 
     async def purge(self, account: Account) -> None:
         """Remove the account's container, and its home with all that is in it."""

@@ -7,7 +7,7 @@ stops what makes them.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Action, Actor
-from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
+from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState, Progress
 from rootblood.domain.logins import new_id
 from rootblood.errors import (
     ConflictError,
@@ -44,17 +44,26 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _told(kind: ArchiveFormat, progress: Progress) -> str:
-    return f"{kind.file_name}, {progress.bytes} bytes"
+def _told(content: ExportContent, kind: ArchiveFormat, home: Progress) -> str:
+    return f"{content.value}.{kind.value}, {home.bytes} bytes of home"
 
 
 class _Spooling:
     """An export on its way into the spool, and who watches it."""
 
-    def __init__(self, export: Export, task: "asyncio.Task[None]") -> None:
+    def __init__(self, export: Export, task: "asyncio.Task[None]", preface_bytes: int) -> None:
         self.export = export
         self.task = task
         self.archive: Archive | None = None
+        self._preface_bytes = preface_bytes
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        if self.archive is None:
+            return Progress()
+        done = self.archive.progress
+        return Progress(done.bytes + self._preface_bytes, done.files)
 
 
 class Exports:
@@ -97,6 +106,7 @@ class Exports:
         *,
         on_step: StepListener | None = None,
         by: Actor = OPERATOR,
+        content: ExportContent = ExportContent.HOME,
     ) -> AsyncIterator[Archive]:
         """Make a tarball of the account's home, to be read as it comes.
 
@@ -107,6 +117,7 @@ class Exports:
             kind: how it is compressed.
             on_step: called before each step that takes time, should the environment have to be started.
             by: who asks.
+            content: what the tarball will be a part of, for the account's trail.
 
         Raises:
             LimitReachedError: too many are being made now; or, in the block, it took too long.
@@ -119,7 +130,8 @@ class Exports:
             finally:
                 if archive.progress.bytes:
                     broken_off = "" if archive.is_whole else ", broken off"
-                    self._record(account, Action.EXPORT_MADE, by, _told(kind, archive.progress) + broken_off)
+                    told = _told(content, kind, archive.progress)
+                    self._record(account, Action.EXPORT_MADE, by, told + broken_off)
 
     @asynccontextmanager
     async def _making(
@@ -141,13 +153,23 @@ class Exports:
                 finally:
                     archive.close()
 
-    async def spool(self, account: Account, kind: ArchiveFormat, *, by: Actor = OPERATOR) -> Export:
+    async def spool(
+        self,
+        account: Account,
+        kind: ArchiveFormat,
+        *,
+        by: Actor = OPERATOR,
+        content: ExportContent = ExportContent.HOME,
+        preface: bytes = b"",
+    ) -> Export:
         """Begin a tarball of the account's home in the spool, where it is kept for a while.
 
         Args:
             account: whose home.
             kind: how it is compressed.
             by: who asks.
+            content: what the tarball is, together with its preface.
+            preface: what comes before the home; see `rootblood.services.preface`.
 
         Returns:
             The export, which is running. Ask `find` how it goes, or `follow` it.
@@ -169,15 +191,18 @@ class Exports:
             state=ExportState.RUNNING,
             created_at=now,
             expires_at=now + timedelta(seconds=self._settings.spool_expiry_s),
+            content=content,
         )
         growing = await asyncio.to_thread(self._spool.begin, export)
-        task = asyncio.get_running_loop().create_task(self._fill(account, export, growing, by))
-        self._spooling[export.id] = _Spooling(export, task)
+        task = asyncio.get_running_loop().create_task(self._fill(account, export, growing, preface, by))
+        self._spooling[export.id] = _Spooling(export, task, len(preface))
         task.add_done_callback(lambda _: self._spooling.pop(export.id, None))
         await asyncio.sleep(0)  # a task that is cancelled before it begins cleans nothing up
         return export
 
-    async def follow(self, account: Account, export_id: str, *, interval_s: float) -> AsyncIterator[Export]:
+    async def follow(
+        self, account: Account, export_id: str, *, interval_s: float
+    ) -> AsyncGenerator[Export, None]:
         """Tell how an export goes, now and then until it is ready or has failed, which is told last.
 
         Raises:
@@ -235,16 +260,20 @@ class Exports:
         for spooling in [*self._spooling.values()]:
             await self._break_off(spooling)
 
-    async def _fill(self, account: Account, export: Export, growing: GrowingExport, by: Actor) -> None:
+    async def _fill(
+        self, account: Account, export: Export, growing: GrowingExport, preface: bytes, by: Actor
+    ) -> None:
         log = _log.bind(userhash=account.userhash, export=export.id)
         try:
             async with self._making(account, export.format) as archive:
-                self._spooling[export.id].archive = archive
+                spooling = self._spooling[export.id]
+                spooling.archive = archive
                 while data := await archive.read():
-                    await asyncio.to_thread(growing.write, data)
-                await asyncio.to_thread(growing.finish, archive.progress, archive.warnings)
-            log.info("export_ready", bytes=archive.progress.bytes)
-            made = _told(export.format, archive.progress)
+                    await asyncio.to_thread(growing.write, preface + data)
+                    preface = b""
+                await asyncio.to_thread(growing.finish, spooling.progress, archive.warnings)
+            log.info("export_ready", bytes=spooling.progress.bytes)
+            made = _told(export.content, export.format, archive.progress)
             self._record(account, Action.EXPORT_MADE, by, f"{made}, kept here for a while")
         except RootBloodError as error:
             log.warning("export_failed", cause=str(error))
@@ -273,7 +302,7 @@ class Exports:
         spooling = self._spooling.get(export.id)
         if export.state is not ExportState.RUNNING or spooling is None:
             return export
-        return replace(export, progress=spooling.archive.progress if spooling.archive else Progress())
+        return replace(export, progress=spooling.progress)
 
     @contextmanager
     def _counted(self, account: Account) -> Iterator[None]:

@@ -73,6 +73,10 @@ class Visits:
         self._record(account, Action.LOGGED_IN, by, method)
         return self._start(account, record())
 
+    async def last_login(self, account: Account) -> Login | None:
+        """The account's last login, if there was one. Raises `StoreUnavailableError`."""
+        return await self._store.last_login(account.userhash)
+
     def restarted(self, account: Account, reason: RestartReason) -> None:
         """Remember, in the background, what the account has to be told of its environment."""
         task = self._start(account, self._store.record_restart(account.userhash, reason))

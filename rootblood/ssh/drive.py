@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Actor
-from rootblood.domain.exports import ArchiveFormat, Export, ExportState
+from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState
 from rootblood.domain.rendering import moment, shown
 from rootblood.errors import NotFoundError
 from rootblood.services.exports import Exports
@@ -35,8 +35,8 @@ wrong on the way, the copy fails: what it left is not whole, and no program take
 resumed, nor read from the middle. Programs that must know a size before they copy cannot take them this way:
 pscp needs `-scp`, sshfs `-o direct_io`.
 
-home-<date>-<time>-<id>.* are kept here until they expire. They have a size and a checksum, and a copy that
-broke off can be resumed:
+home-<date>-<time>-<id>.* and, of `rb account export`, account-<date>-<time>-<id>.* are kept here until they
+expire. They have a size and a checksum, and a copy that broke off can be resumed:
 
   sftp> reget home-20261123-180405-3f0c.tar.gz
   $ sha256sum -c home-20261123-180405-3f0c.tar.gz.sha256
@@ -144,7 +144,9 @@ class Drive:
             (
                 export
                 for export in await self._exports.list(account)
-                if export.state is ExportState.RUNNING and export.format is kind
+                if export.state is ExportState.RUNNING
+                and export.format is kind
+                and export.content is ExportContent.HOME
             ),
             None,
         )
@@ -164,7 +166,14 @@ class Drive:
 
     async def _instead(self, account: Account, kind: ArchiveFormat) -> str:
         """What to do in order to resume a tarball of that kind, or to read it from the middle."""
-        newest = next((export for export in await self._kept(account) if export.format is kind), None)
+        newest = next(
+            (
+                export
+                for export in await self._kept(account)
+                if export.format is kind and export.content is ExportContent.HOME
+            ),
+            None,
+        )
         if newest is not None:
             return f"take {kept_entry(newest).name}, which can be resumed"
         return f"`scp -O` of {kind.file_name} makes one that can be resumed"
@@ -172,9 +181,7 @@ class Drive:
 
 def kept_entry(export: Export) -> Entry:
     """A tarball of the spool, under a name that tells its time."""
-    at = export.created_at.astimezone(UTC).strftime("%Y%m%d-%H%M%S")
-    name = f"home-{at}-{export.id[:4]}.{export.format.value}"
-    return Entry(name, export.progress.bytes, export.created_at, export)
+    return Entry(export.file_name, export.progress.bytes, export.created_at, export)
 
 
 def readme_text(account_name: str, kept: Sequence[Export]) -> str:

@@ -41,7 +41,10 @@ class AccountStore(Protocol):
         """Lock or unlock; either way the account's login sessions are gone."""
 
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: all but the name and the UID, which stay taken, is gone."""
+        """Leave a tombstone: the row itself, so that name and UID stay taken.
+
+        All rows about the account, in whatever table, are gone, and so is what its row says of the person.
+        """
 
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
         """Replace the password hash; None means that no password is accepted. Ends all login sessions."""
@@ -163,6 +166,9 @@ class VisitStore(Protocol):
     async def record_login(self, userhash: str, login: Login) -> Login | None:
         """Remember this login as the last one, and return the one before it; None at the first."""
 
+    async def last_login(self, userhash: str) -> Login | None:
+        """The login that was recorded last, if any."""
+
     async def replace_stop(self, userhash: str, reason: StopReason | None) -> StopReason | None:
         """Remember why RootBlood is about to stop the environment, and return what was remembered before.
 
@@ -184,12 +190,13 @@ class VisitStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """What was done to each account. It outlives the account, until it is too old."""
+    """What was done to each account. Of a deleted one nothing is kept but that, until it is too old."""
 
     async def add(self, events: Sequence[NewEvent], *, keep: int) -> None:
         """Add events, in their order, and keep only the newest `keep` of each account they are about.
 
-        A failed login is counted in the row of the same account and minute, where there is one.
+        A failed login is counted in the row of the same account and minute, where there is one. Of an account
+        that is deleted only that event is taken.
         """
 
     async def list(self, account_uid: int, *, limit: int, before: int | None) -> Sequence[Event]:

@@ -13,14 +13,24 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
-from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress, is_export_id
+from rootblood.domain.exports import (
+    ArchiveFormat,
+    Export,
+    ExportContent,
+    ExportState,
+    Progress,
+    is_export_id,
+)
 from rootblood.errors import LimitReachedError, StoreUnavailableError
+
+_ATTEMPTS = 5
+"""To delete a directory that another process may still be writing to."""
 
 _INTERRUPTED = "the server was stopped meanwhile; make another one"
 
@@ -148,11 +158,16 @@ class Spool:
         return True
 
     def delete_all(self, userhash: str) -> None:
-        """Delete all exports of an account, of which none is being written."""
+        """Delete all exports of an account, of which this process writes none."""
         for export in self.list(userhash):
             self.delete(export)
-        with suppress(FileNotFoundError):
-            (self._directory / userhash).rmdir()
+        # What is left is of a server that was killed, or of one that fails at it from now on.
+        directory = self._directory / userhash
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(directory, ignore_errors=True)
+            if not directory.exists():
+                return
+        raise StoreUnavailableError("the server's disk does not delete the tarballs; try again")
 
     def delete_expired(self, now: datetime) -> None:
         """Delete the exports of all accounts that have expired."""
@@ -218,4 +233,5 @@ def _read(path: Path) -> Export | None:
         sha256=told["sha256"],
         warnings=tuple(told["warnings"]),
         error=told["error"],
+        content=ExportContent(told.get("content", ExportContent.HOME)),  # older ones do not say
     )

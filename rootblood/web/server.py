@@ -24,6 +24,7 @@ from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.takeout import Takeout
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
@@ -40,8 +41,10 @@ from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
 from rootblood.web.bans import BanGuard
+from rootblood.web.calls.leaving import LeavingOperations
 from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
+from rootblood.web.calls.tarballs import TarballOperations
 from rootblood.web.clients import Clients
 from rootblood.web.exports.downloads import Downloads
 from rootblood.web.exports.live import LiveExports
@@ -124,6 +127,7 @@ class WebDoor:
         penalties: from where too many wrong passwords came.
         bans: from where nobody may come.
         administration: what administrators do by the API.
+        takeout: accounts as tarballs.
         visits: remember the last login.
         audit: what was done to accounts.
         presence: who is attached, at which door.
@@ -146,6 +150,7 @@ class WebDoor:
         penalties: Penalties,
         bans: Bans,
         administration: Administration,
+        takeout: Takeout,
         visits: Visits,
         audit: Audit,
         presence: Presence,
@@ -198,6 +203,8 @@ class WebDoor:
                 homes=homes,
                 presence=presence,
             ),
+            TarballOperations(exports, takeout),
+            LeavingOperations(accounts, administration, penalties),
         )
 
     def answer(self, account: Account) -> asyncio.Protocol | None:

@@ -1,14 +1,21 @@
 """`rootblood user`, from the first account to the last tombstone."""
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from rootblood.domain.exports import ArchiveFormat
+from rootblood.services.archives import EXPORT_PROGRAM
 from tests.cli.conftest import Outcome, Rootblood, start_environment
+from tests.fakes import exporter
 from tests.fakes.engine import FakeEngine
+from tests.fakes.exporter import frame
+from tests.fakes.tarballs import frames, unpacked
 
 pytestmark = pytest.mark.usefixtures("installation")
 
@@ -333,3 +340,101 @@ def test_activity_is_listed_newest_first_even_of_a_deleted_account(rootblood: Ro
     missing = rootblood("user", "activity", "nobody")
     assert (1, "") == (missing.status, missing.out)
     assert "there is no account" in missing.err
+
+
+@pytest.fixture
+def home(engine: FakeEngine, rootblood: Rootblood, key_file: Path) -> Path:
+    """Of alice; `frames` in it is what the next export gives."""
+    engine._programs[EXPORT_PROGRAM] = [sys.executable, exporter.__file__]
+    rootblood("user", "add", "alice", "--key-file", str(key_file))
+    userhash = str(listed(rootblood)[0]["userhash"])
+    start_environment(engine, userhash)
+    return engine.host.home(userhash)
+
+
+@pytest.mark.parametrize("kind", ArchiveFormat)
+def test_an_account_is_exported_into_a_file(rootblood: Rootblood, home: Path, kind: ArchiveFormat) -> None:
+    (home / "frames").write_bytes(frames({"notes": b"mine"}, kind))
+    file = Path(f"alice.{kind.value}")
+
+    outcome = rootblood("user", "export", "alice", str(file))
+
+    assert Outcome(0, "", "rootblood: the archive lacks ./sock: socket ignored\n") == outcome
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+    files = unpacked(file)
+    assert b"mine" == files["home/notes"]
+    assert b"alice@laptop" in files["account/authorized_keys"]
+    assert [file] == [*Path().glob("alice*")]
+    events = json.loads(rootblood("user", "activity", "alice", "--json").out)
+    assert ["export_made", "created"] == [event["action"] for event in events]
+
+
+def test_an_account_is_exported_to_stdout(home: Path, installation: Path) -> None:
+    """By a process of its own, whose stdout is one."""
+    (home / "frames").write_bytes(frames({}, ArchiveFormat.ZSTD))
+    script = f"""
+import sys
+from pathlib import Path
+from rootblood import app
+from rootblood.cli.main import main
+from tests.fakes.engine import FakeEngine, FakeHost
+engine = FakeEngine(
+    FakeHost(Path({str(home.parent)!r})),
+    programs={{{EXPORT_PROGRAM!r}: [sys.executable, {exporter.__file__!r}]}},
+)
+app.build_engine = lambda _settings: engine
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "user", "export", "alice", "-"],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
+    )
+
+    assert (0, b"rootblood: the archive lacks ./sock: socket ignored\n") == (done.returncode, done.stderr)
+    (installation / "stdout.tar.zst").write_bytes(done.stdout)
+    assert "account/account.json" in unpacked(installation / "stdout.tar.zst")
+
+
+def test_an_export_that_fails_leaves_no_file(engine: FakeEngine, rootblood: Rootblood, home: Path) -> None:
+    (home / "frames").write_bytes(
+        frame(b"d", b"half of it") + frame(b"e", b'{"files": 1, "error": "./x: Cannot open", "warnings": []}')
+    )
+
+    outcome = rootblood("user", "export", "alice", "alice.tar.gz")
+    assert (1, "") == (outcome.status, outcome.out)
+    assert "./x: Cannot open" in outcome.err
+    assert 1 == rootblood("user", "export", "nobody", "nobody.tar.gz").status
+    engine.away = True
+    assert 1 == rootblood("user", "export", "alice", "alice.tar.gz").status
+    assert 1 == rootblood("user", "export", "alice", "nowhere/alice.tar.gz").status
+
+    assert [] == [*Path().glob("*.tar*")]
+
+
+def test_what_is_there_is_not_written_over(rootblood: Rootblood, home: Path) -> None:
+    (home / "frames").write_bytes(frames({}, ArchiveFormat.GZIP))
+    Path("alice.tar.gz").write_text("there")
+    Path("half.tar.gz.part").write_text("there")
+    Path("link.tar.gz").symlink_to("nowhere")
+
+    for file, reason in [
+        ("alice.tar.gz", "alice.tar.gz is there already; give another name"),
+        ("link.tar.gz", "link.tar.gz is there already"),
+        ("half.tar.gz", "half.tar.gz.part is there, of an export that runs or was killed; delete it"),
+        ("alice.zip", "call it NAME.tar.gz or NAME.tar.zst"),
+    ]:
+        outcome = rootblood("user", "export", "alice", file)
+        assert (1, 1) == (outcome.status, len(outcome.err.splitlines()))
+        assert reason in outcome.err
+    assert {"there"} == {Path(name).read_text() for name in ("alice.tar.gz", "half.tar.gz.part")}
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_deletion_tells_what_it_keeps(rootblood: Rootblood) -> None:
+    rootblood("user", "add", "alice")
+
+    outcome = rootblood("user", "delete", "alice", "--yes")
+
+    assert "/global/alice is kept with what is in it, as others may use it\n" in outcome.out

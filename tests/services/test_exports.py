@@ -194,15 +194,17 @@ async def test_whatever_was_read_is_in_the_trail(world: World) -> None:
     async with exports.stream(world.alice, ArchiveFormat.ZSTD, by=BOB) as archive:
         await archive.read()
     assert world.trail == [
-        ("alice", Action.EXPORT_MADE, BOB, "home.tar.gz, 7 bytes"),
-        ("alice", Action.EXPORT_MADE, BOB, "home.tar.zst, 500 bytes, broken off"),
+        ("alice", Action.EXPORT_MADE, BOB, "home.tar.gz, 7 bytes of home"),
+        ("alice", Action.EXPORT_MADE, BOB, "home.tar.zst, 500 bytes of home, broken off"),
     ]
 
 
 async def test_what_is_kept_is_in_the_trail_once_it_is(world: World) -> None:
     exports = world.exports()
     await done(exports, world.alice, await exports.spool(world.alice, GZIP, by=BOB))
-    assert world.trail == [("alice", Action.EXPORT_MADE, BOB, "home.tar.gz, 7 bytes, kept here for a while")]
+    assert world.trail == [
+        ("alice", Action.EXPORT_MADE, BOB, "home.tar.gz, 7 bytes of home, kept here for a while")
+    ]
     await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x") + b"nonsense")
     await done(exports, world.alice, await exports.spool(world.alice, GZIP, by=BOB))
     assert len(world.trail) == 1

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootblood.domain.audit import OPERATOR
 from rootblood.domain.exports import ArchiveFormat
 from rootblood.errors import ConflictError, EnvironmentBrokenError, LimitReachedError, StoreUnavailableError
 from rootblood.ssh.drive_files import AHEAD_BYTES, KEPT_BYTES, LiveFile, SpooledFile, TextFile
@@ -37,7 +38,7 @@ class Live:
         self.file = LiveFile("home.tar.gz", "take another", self.warnings.append)
 
     async def __aenter__(self) -> Self:
-        stream = self.exports.stream(make_account(), ArchiveFormat.GZIP)
+        stream = self.exports.stream(make_account(), ArchiveFormat.GZIP, by=OPERATOR)
         await self.file.open(stream, asyncio.get_running_loop().create_task)
         return self
 

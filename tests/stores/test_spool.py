@@ -1,13 +1,15 @@
 """The spool: whole records, room that is counted, and nothing left behind by a server that was killed."""
 
 import hashlib
+import json
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
+from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState, Progress
 from rootblood.errors import LimitReachedError, StoreUnavailableError
 from rootblood.stores.spool import Spool
 
@@ -137,3 +139,51 @@ def test_an_account_that_goes_takes_all_along(tmp_path: Path) -> None:
     spool.delete_all(ALICE)
     spool.delete_all(ALICE)
     assert list((tmp_path / "exports").iterdir()) == []
+
+
+def test_of_a_deleted_account_nothing_is_left_whoever_wrote_it(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    spooled(spool)
+    growing = spool.begin(new_export())
+    growing.write(b"of a server that was killed")
+    (tmp_path / "exports" / ALICE / "half.new").write_text("{")
+    other = new_export(userhash=secrets.token_hex(16))
+    spool.begin(other).finish(Progress(), [])
+
+    for _ in range(2):
+        spool_in_another_process = Spool(tmp_path / "exports", max_bytes=100, min_free_bytes=0)
+        spool_in_another_process.delete_all(ALICE)
+
+        assert [other.userhash] == [path.name for path in (tmp_path / "exports").iterdir()]
+    with pytest.raises(StoreUnavailableError):
+        growing.fail("and its file is closed")
+
+
+def test_a_tarball_whose_account_is_deleted_meanwhile_ends_in_an_error(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    growing = spool.begin(new_export())
+    growing.write(b"tar")
+    Spool(tmp_path / "exports", max_bytes=100, min_free_bytes=0).delete_all(ALICE)
+
+    with pytest.raises(StoreUnavailableError):
+        growing.finish(Progress(3, 1), [])
+    with pytest.raises(StoreUnavailableError):
+        growing.fail("its environment is gone")
+    assert [] == files(tmp_path / "exports")
+
+
+def test_what_a_tarball_is_of_is_kept_and_older_records_are_homes(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    export = replace(new_export(), content=ExportContent.ACCOUNT)
+    spool.begin(export).finish(Progress(), [])
+    found = spool.find(ALICE, export.id)
+    assert found is not None
+    assert ("account-20261124-120000-", ".tar.zst") == (found.file_name[:24], found.file_name[-8:])
+
+    record = tmp_path / "exports" / ALICE / f"{export.id}.json"
+    told = json.loads(record.read_text())
+    del told["content"]
+    record.write_text(json.dumps(told))
+    found = spool.find(ALICE, export.id)
+    assert found is not None
+    assert ExportContent.HOME is found.content

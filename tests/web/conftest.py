@@ -31,6 +31,7 @@ from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
@@ -150,6 +151,7 @@ class House:
     login_store: SqlLoginStore
     bans: Bans
     administration: Administration
+    takeout: Takeout
     penalties: Penalties = field(default_factory=lambda: Penalties(PenaltySettings()))
     """Of every door that is opened with no others."""
 
@@ -168,6 +170,7 @@ class House:
             penalties=Penalties(penalties) if penalties is not None else self.penalties,
             bans=self.bans,
             administration=self.administration,
+            takeout=self.takeout,
             visits=self.visits,
             audit=self.audit,
             presence=self.presence,
@@ -237,6 +240,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
     await asyncio.to_thread(spool.recover)
     exports = Exports(environments, spool, settings.exports, audit.record)
+    logins = Logins(login_store, settings.web, endings, audit.record)
+    tokens = Tokens(SqlTokenStore(database), audit.record)
+    administration = Administration(accounts, environments, exports)
     homes = HomeSizes(environments)
     yield House(
         settings=settings,
@@ -245,18 +251,22 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         endings=endings,
         accounts=accounts,
         environments=environments,
-        logins=Logins(login_store, settings.web, endings, audit.record),
+        logins=logins,
         links=Links(SqlLinkStore(database), audit.record),
-        tokens=Tokens(SqlTokenStore(database), audit.record),
-        exports=exports,
+        tokens=tokens,
         homes=homes,
         presence=Presence(),
         visits=visits,
         audit=audit,
         login_store=login_store,
         bans=Bans(SqlBanStore(database)),
-        administration=Administration(accounts, environments, exports),
+        administration=administration,
+        exports=exports,
+        takeout=Takeout(
+            accounts=accounts, audit=audit, logins=logins, tokens=tokens, visits=visits, exports=exports
+        ),
     )
+    await administration.close()
     await exports.close()
     await homes.close()
     await environments.close()

@@ -133,7 +133,7 @@ async def test_a_live_one_for_a_program(
     assert ("chunked", "none") == (answer.headers["Transfer-Encoding"], answer.headers["Accept-Ranges"])
     assert "Content-Length" not in answer.headers
     event = (await house.audit.list(alice, limit=1))[0]
-    assert (Action.EXPORT_MADE, "api", f"{kind.file_name}, 7 bytes") == (
+    assert (Action.EXPORT_MADE, "api", f"{kind.file_name}, 7 bytes of home") == (
         event.action,
         event.door,
         event.detail,
@@ -216,7 +216,7 @@ async def test_a_part_that_was_read_is_in_the_trail(
     async with connected(url, "/export/home.tar.gz", alices) as reader:
         await reader.read()
     event = (await house.audit.list(alice, limit=1))[0]
-    assert "home.tar.gz, 500000 bytes, broken off" == event.detail
+    assert "home.tar.gz, 500000 bytes of home, broken off" == event.detail
 
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http1.0"])
@@ -509,7 +509,7 @@ async def test_the_life_of_one_by_the_api(keeper: Program, house: House, alice: 
     assert CONTENT.decode() == (await keeper.browser.get(path, Authorization=f"Bearer {keeper.secret}")).text
     assert [told] == (await keeper.json("GET", "/exports"))["exports"]
     event = (await house.audit.list(alice, limit=1))[0]
-    assert (Action.EXPORT_MADE, "api", "home.tar.gz, 7 bytes, kept here for a while") == (
+    assert (Action.EXPORT_MADE, "api", "home.tar.gz, 7 bytes of home, kept here for a while") == (
         event.action,
         event.door,
         event.detail,

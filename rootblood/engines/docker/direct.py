@@ -17,6 +17,7 @@ import asyncio
 import os
 import secrets
 import select
+import shutil
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -117,6 +118,11 @@ class SocketDirectories:
         directory.mkdir(exist_ok=True)
         directory.chmod(0o711)  # to be passed through by the account's UID, not to be listed
         return directory
+
+    def forget(self, userhash: str) -> None:
+        """Delete the account's directory; nothing happens where there is none."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._root / userhash)
 
     def listen(self, userhash: str) -> Listener:
         """Listen for one connection from the account's container."""

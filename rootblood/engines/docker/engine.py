@@ -208,9 +208,10 @@ class DockerEngine:
         return await self._docker.call(partial(self._remove, container=container_name(userhash)))
 
     async def purge_home(self, userhash: str) -> bool:
-        """Delete the home volume."""
+        """Delete the home volume, and the directory of the account's sockets."""
 
         def purge(api: docker.APIClient) -> bool:
+            self._streams.forget(userhash)
             try:
                 api.remove_volume(home_volume_name(userhash))
             except NotFound:

@@ -48,6 +48,14 @@ class Streams:
             self.give_up_sockets(error)
             return None
 
+    def forget(self, userhash: str) -> None:
+        """Delete what there is for an account that has no container any more. Blocks."""
+        if self._directories is not None:
+            try:
+                self._directories.forget(userhash)
+            except OSError as error:
+                raise EnvironmentFailedError("the sockets of the environment are not deleted") from error
+
     def give_up_sockets(self, cause: Exception) -> None:
         """Leave all streams to Docker from now on."""
         _log.warning("direct_streams_given_up", cause=str(cause))

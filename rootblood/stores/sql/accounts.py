@@ -1,9 +1,10 @@
 """`AccountStore` on the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Exists, delete, exists, func, select, update
+from sqlalchemy import Column, Exists, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from rootblood.domain.accounts import Account, AccountState
@@ -11,7 +12,7 @@ from rootblood.domain.keys import AccountKey, PublicKey, fingerprint_of
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
 from rootblood.settings import AccountSettings
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.models import AccountRow, KeyRow, LinkRow, LoginSessionRow, TokenRow, VisitRow
+from rootblood.stores.sql.models import AccountRow, Base, KeyRow, LinkRow, LoginSessionRow
 
 _MAX_IN = 500
 """Values in one IN (...); SQLite takes 32,766 at most, and older ones 999."""
@@ -83,15 +84,15 @@ class SqlAccountStore:
 
     @uninterrupted
     async def delete(self, userhash: str) -> None:
-        """Leave a tombstone: all but the name and the UID, which stay taken, is gone."""
+        """Leave a tombstone, and nothing else in any table."""
         async with self._database.write() as session:
             row = await _living(session, userhash)
             row.state = AccountState.DELETED.value
             row.password_hash = None
-            await session.execute(delete(KeyRow).where(KeyRow.account_uid == row.uid))
-            await session.execute(delete(VisitRow).where(VisitRow.account_uid == row.uid))
-            await session.execute(delete(TokenRow).where(TokenRow.account_uid == row.uid))
-            await _end_login_sessions(session, row)
+            row.admin = False
+            await session.flush()  # whoever adds to the trail sees the state from here on, or has done it
+            for column in _references():
+                await session.execute(delete(column.table).where(column == row.uid))
 
     @uninterrupted
     async def set_password_hash(self, userhash: str, password_hash: str | None) -> None:
@@ -178,6 +179,14 @@ class SqlAccountStore:
             query = query.where(AccountRow.state != AccountState.DELETED.value)
         async with self._database.read() as session:
             return [account_of(row) for row in await session.scalars(query)]
+
+
+def _references() -> Iterator[Column[Any]]:
+    """The columns of all tables that say which account a row is about, those of tables yet to come too."""
+    for table in Base.metadata.sorted_tables:
+        for key in table.foreign_keys:
+            if key.column is AccountRow.__table__.c.uid:
+                yield key.parent
 
 
 async def _living(session: AsyncSession, userhash: str) -> AccountRow:

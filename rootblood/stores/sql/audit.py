@@ -1,14 +1,16 @@
 """`AuditStore` on the tables."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from rootblood.domain.accounts import AccountState
 from rootblood.domain.audit import Action, Door, Event, NewEvent
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.models import AuditRow
+from rootblood.stores.sql.models import AccountRow, AuditRow
 
 _MINUTE = timedelta(minutes=1)
 
@@ -24,7 +26,10 @@ class SqlAuditStore:
     async def add(self, events: Sequence[NewEvent], *, keep: int) -> None:
         """Add events, and keep only the newest of each account they are about."""
         async with self._database.write() as session:
+            gone = await _deleted(session, {event.account_uid for event in events})
             for event in events:
+                if event.account_uid in gone and event.action is not Action.DELETED:
+                    continue
                 counted = await _counted(session, event)
                 if counted is None:
                     session.add(_row(event))
@@ -50,6 +55,17 @@ class SqlAuditStore:
         """Delete what is older, of all accounts."""
         async with self._database.write() as session:
             await session.execute(delete(AuditRow).where(AuditRow.at < at))
+
+
+async def _deleted(session: AsyncSession, uids: AbstractSet[int]) -> AbstractSet[int]:
+    """Which of these accounts are deleted; the others are not while this transaction lasts."""
+    query = (
+        select(AccountRow.uid, AccountRow.state)
+        .where(AccountRow.uid.in_(uids))
+        .order_by(AccountRow.uid)
+        .with_for_update(read=True)
+    )
+    return {uid for uid, state in await session.execute(query) if state == AccountState.DELETED}
 
 
 async def _counted(session: AsyncSession, event: NewEvent) -> AuditRow | None:

@@ -31,6 +31,20 @@ class SqlVisitStore:
         return before
 
     @uninterrupted
+    async def last_login(self, userhash: str) -> Login | None:
+        """The login that was recorded last, if any."""
+        query = (
+            select(VisitRow.login_at, VisitRow.login_address)
+            .join(AccountRow)
+            .where(AccountRow.userhash == userhash)
+        )
+        async with self._database.read() as session:
+            row = (await session.execute(query)).first()
+        if row is None or row.login_at is None or row.login_address is None:
+            return None
+        return Login(row.login_at, row.login_address)
+
+    @uninterrupted
     async def replace_stop(self, userhash: str, reason: StopReason | None) -> StopReason | None:
         """Remember why RootBlood is about to stop the environment, and return what was remembered before."""
         async with self._database.write() as session:

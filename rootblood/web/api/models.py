@@ -298,6 +298,7 @@ class Export(_Answer):
     """A tarball of the home that is kept, or being made."""
 
     id: str
+    content: exports.ExportContent
     format: exports.ArchiveFormat
     state: exports.ExportState
     created_at: datetime
@@ -337,6 +338,7 @@ class Export(_Answer):
             )
         return cls(
             id=export.id,
+            content=export.content,
             format=export.format,
             state=export.state,
             created_at=export.created_at,

@@ -26,7 +26,7 @@ from rootblood.web.pages.links import PATH as LINK_PATH
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_ACTOR = Actor(Door.RB)
+ACTOR = Actor(Door.RB)
 """Who asks, for the account's trail: a program in the environment, which has no address."""
 
 _MAX_ROWS = 20
@@ -121,7 +121,7 @@ class Operations:
         }
 
     async def _make_link(self, call: Call) -> str:
-        secret, _ = await self._links.make(call.account, tmux_session=call.session, by=_ACTOR)
+        secret, _ = await self._links.make(call.account, tmux_session=call.session, by=ACTOR)
         return f"{call.url}{LINK_PATH}/{secret}"
 
     async def _draw_link(self, call: Call) -> str:
@@ -180,7 +180,7 @@ class Operations:
         lines = []
         for key in keys:
             try:
-                await self._accounts.add_key(call.account.name, key, by=_ACTOR)
+                await self._accounts.add_key(call.account.name, key, by=ACTOR)
             except ConflictError:  # of a whole file the rest is to be added all the same
                 done = "has been there already:"
             else:
@@ -193,7 +193,7 @@ class Operations:
         fingerprint = call.body.strip()
         if not fingerprint:
             raise InvalidInputError("which key? `rb key list` shows their fingerprints")
-        key = await self._accounts.delete_key(call.account.name, fingerprint, by=_ACTOR)
+        key = await self._accounts.delete_key(call.account.name, fingerprint, by=ACTOR)
         _log.info("key_deleted", userhash=call.account.userhash, fingerprint=key.fingerprint, by="rb")
         return f"deleted {key.fingerprint} {shown(key.comment)}".rstrip()
 
@@ -210,17 +210,26 @@ class Operations:
         current, new = lines
         account = call.account
         if account.password_hash is not None:
-            # By the account, as there is no address; whoever guesses here is in its environment already.
-            async with self._penalties.turn(account):
-                if await self._accounts.authenticate_password(account.name, current, by=_ACTOR) is None:
-                    self._penalties.failed(account)
-                    _log.info("password_change_refused", userhash=account.userhash)
-                    raise InvalidInputError("that is not your current password; nothing was changed")
+            await require_password(self._accounts, self._penalties, account, current)
         elif current:
             raise InvalidInputError("you have no password yet: leave the line for the current one empty")
-        await self._accounts.set_password(account.name, new, by=_ACTOR)
+        await self._accounts.set_password(account.name, new, by=ACTOR)
         _log.info("password_changed", userhash=account.userhash, by="rb")
         return "you have a new password; browsers that were logged in have to log in again"
+
+
+async def require_password(accounts: Accounts, penalties: Penalties, account: Account, password: str) -> None:
+    """Pass if this is the account's password. Wrong ones count by the account, as there is no address.
+
+    Raises:
+        InvalidInputError: it is not.
+        PenalizedError: it was not looked at.
+    """
+    async with penalties.turn(account):
+        if await accounts.authenticate_password(account.name, password, by=ACTOR) is None:
+            penalties.failed(account)
+            _log.info("password_refused", userhash=account.userhash)
+            raise InvalidInputError("that is not your current password; nothing was changed")
 
 
 def _listed(heading: Sequence[str], rows: Sequence[Sequence[str]], max_rows: int) -> str:

@@ -1,8 +1,10 @@
 """The server that calls come to: who calls, whether it is `rb`, and how much it may send."""
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
+from typing import Protocol
 
 import structlog
 from aiohttp import web
@@ -11,7 +13,7 @@ from rootblood.domain.accounts import Account
 from rootblood.domain.tmux import is_session
 from rootblood.errors import InvalidInputError, NotFoundError, RootBloodError
 from rootblood.services.accounts import Accounts
-from rootblood.web.calls.operations import Call, Operation, Operations
+from rootblood.web.calls.operations import Call, Operation
 from rootblood.web.failures import INTERNAL_MESSAGE, explanation, status_of
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -28,17 +30,24 @@ _REQUEST_TIMEOUT_S = 10.0
 Refusal = tuple[HTTPStatus, str]
 
 
+class OperationGroup(Protocol):
+    """Operations that belong together."""
+
+    def table(self) -> Mapping[tuple[str, str], Operation]:
+        """All there are, by method and path."""
+
+
 class Calls:
     """Answers what comes out of environments.
 
     Args:
         accounts: tell whether an account may still do anything.
-        operations: do what is asked for.
+        groups: of operations, which do what is asked for.
     """
 
-    def __init__(self, accounts: Accounts, operations: Operations) -> None:
+    def __init__(self, accounts: Accounts, *groups: OperationGroup) -> None:
         self._accounts = accounts
-        self._operations = operations.table()
+        self._operations = {place: done for group in groups for place, done in group.table().items()}
         self.url: str | None = None
         """What people type to come to the site; None until it can be reached."""
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from aiohttp import web
 from aiohttp.hdrs import METH_HEAD
 
-from rootblood.domain.exports import ArchiveFormat, Export
+from rootblood.domain.exports import Export
 from rootblood.errors import NotFoundError, StoreUnavailableError
 from rootblood.services.exports import Exports
 from rootblood.web.exports.downloads import Downloads
@@ -24,9 +24,14 @@ from rootblood.web.exports.ranges import Part, Representation, part_of
 _PIECE_BYTES = 256 * 1024
 
 
+def name_of(export: Export) -> str:
+    """The one name that a tarball has here, and gets where it is downloaded to."""
+    return f"{export.content.value}.{export.format.value}"
+
+
 def path_of(export: Export) -> str:
     """Where a tarball is downloaded, below the site's path."""
-    return f"/export/{export.id}/{export.format.file_name}"
+    return f"/export/{export.id}/{name_of(export)}"
 
 
 class SpooledExports:
@@ -48,7 +53,7 @@ class SpooledExports:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         caller = await self._downloads.admit(request)
         export, path = await self._exports.path(caller.account, request.match_info["id"])
-        if ArchiveFormat.of_file_name(request.match_info["name"]) is not export.format:
+        if request.match_info["name"] != name_of(export):
             raise NotFoundError("this tarball has another name")
         file = await asyncio.to_thread(_opened, path)
         try:
@@ -92,7 +97,7 @@ def _response(export: Export, whole: Representation, part: Part) -> web.StreamRe
         response.headers["Content-Range"] = part.content_range
     if part.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
         response.headers["Content-Type"] = export.format.media_type
-        response.headers["Content-Disposition"] = f'attachment; filename="{export.format.file_name}"'
+        response.headers["Content-Disposition"] = f'attachment; filename="{name_of(export)}"'
         digest = base64.b64encode(bytes.fromhex(whole.etag)).decode()
         response.headers["Repr-Digest"] = f"sha-256=:{digest}:"  # RFC 9530: of the whole, also with a part
     if part.status is not HTTPStatus.NOT_MODIFIED:
