@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import browser, measure
+from bench import browser, measure, tarball
 from bench.peers import peers
 
 CIPHERS = ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com")
@@ -63,6 +63,12 @@ def main() -> int:
                 report.at_least(
                     f"1 GB {way}, {short}: speed / sshd + docker exec", forced / ours, 1.0, figures
                 )
+        for kind, spent in tarball.tarballs(all_peers):
+            figures = f"{spent.pipe:.1f} / {spent.drive:.1f} / {spent.peer:.1f} s"
+            for door, ours in (("pipe", spent.pipe), ("drive", spent.drive)):
+                report.at_least(f"{kind}, {door}: speed / docker exec tar", spent.peer / ours, 0.9, figures)
+            first = spent.first_byte
+            report.at_most(f"{kind}, pipe: first byte / 300 ms", first / 0.3, 1.0, milliseconds(first))
         key, key_direct = browser.key_echo(all_peers)
         above = key.p99 - key_direct.p99
         median = milliseconds(key.median, key_direct.median, digits=2)

@@ -7,7 +7,7 @@ runs until it is told to stop.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
+from rootblood.services.backups import Backups
 from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
@@ -38,19 +39,27 @@ from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
+from rootblood.services.restores import Restores, require_restored
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
+from rootblood.stores.base import AccountLocks
+from rootblood.stores.locks import FileAccountLocks
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
+from rootblood.stores.sql.checking import check
+from rootblood.stores.sql.copies import SqlDatabaseCopies
+from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.links import SqlLinkStore
+from rootblood.stores.sql.locks import PostgresqlAccountLocks
 from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
@@ -85,6 +94,8 @@ class Core:
     exports: Exports
     takeout: Takeout
     imports: Imports
+    unpackings: Unpackings
+    backups: Backups
     administration: Administration
     bans: Bans
     audit: Audit
@@ -108,6 +119,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         ConfigurationError: keys or schema are missing or old.
         StoreUnavailableError: the database does not answer.
     """
+    require_restored(settings.state_dir)
     keys = read_link_keys(settings.keys_dir)
     database = Database(settings)
     try:
@@ -119,6 +131,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         store = SqlAccountStore(database, settings.accounts)
         audit = Audit(SqlAuditStore(database), settings.audit)
         visits = Visits(SqlVisitStore(database), audit.record)
+        locks = _account_locks(settings, database)
         environments = Environments(
             engine=engine,
             store=store,
@@ -127,6 +140,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings=settings.link,
             metrics=metrics,
             record=audit.record,
+            locks=locks,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -139,6 +153,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record)
         tokens = Tokens(SqlTokenStore(database), audit.record)
         administration = Administration(accounts, environments, exports)
+        imports = Imports(environments, settings.imports, audit.record)
+        unpackings = Unpackings(imports)
         try:
             yield Core(
                 settings=settings,
@@ -160,22 +176,64 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     visits=visits,
                     exports=exports,
                 ),
-                imports=Imports(environments, settings.imports),
+                imports=imports,
+                unpackings=unpackings,
                 administration=administration,
+                backups=Backups(
+                    engine=engine,
+                    environments=environments,
+                    store=store,
+                    copies=SqlDatabaseCopies(database, settings),
+                    settings=settings,
+                ),
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
             )
         finally:
             await administration.close()
             await exports.close()
+            await unpackings.close()
+            await imports.close()
             await homes.close()
             await environments.close()
             await visits.close()
             await audit.close()
             await engine.close()
+            await locks.close()
             passwords.close()
     finally:
         await database.close()
+
+
+def _account_locks(settings: Settings, database: Database) -> AccountLocks:
+    """Locks that all servers see: those on one SQLite database are on one machine."""
+    if database.file is not None:
+        return FileAccountLocks(settings.state_dir.absolute() / "locks")
+    return PostgresqlAccountLocks(database, settings.database)
+
+
+@asynccontextmanager
+async def open_restores(settings: Settings) -> AsyncIterator[Restores]:
+    """What restores backups into this installation, which need not be set up. It is closed at the end."""
+    database = Database(settings)
+    engine = build_engine(settings)
+    try:
+        yield Restores(engine, SqlDatabaseCopies(database, settings), settings)
+    finally:
+        await engine.close()
+        await database.close()
+
+
+async def finish_restore(settings: Settings) -> None:
+    """Bring what was restored up to this version, and let environments resolve the accounts' names.
+
+    Raises:
+        EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: `serve` does
+            it at its start, too.
+    """
+    await set_up(settings)
+    async with open_core(settings) as core:
+        await core.environments.prepare()
 
 
 async def set_up(settings: Settings) -> list[str]:
@@ -184,6 +242,7 @@ async def set_up(settings: Settings) -> list[str]:
     Returns:
         One line for each thing that was made.
     """
+    require_restored(settings.state_dir)
     made = []
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -201,6 +260,30 @@ async def set_up(settings: Settings) -> list[str]:
     return made
 
 
+def database_name(settings: Settings) -> str:
+    """Which database the settings name, without user and password. Raises `ConfigurationError`."""
+    return Database(settings).name
+
+
+async def check_database(settings: Settings) -> Sequence[str]:
+    """What is wrong with this installation's database, a line each. Raises as `checking.check`."""
+    database = Database(settings)
+    try:
+        return await check(database)
+    finally:
+        await database.close()
+
+
+async def copy_database(source: Settings, target: Settings, *, dry_run: bool) -> Sequence[TableCount]:
+    """Copy all rows of one installation into the empty database of another. Raises as `copying.copy`."""
+    databases = Database(source), Database(target)
+    try:
+        return await copy(*databases, dry_run=dry_run)
+    finally:
+        for database in databases:
+            await database.close()
+
+
 async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:
     """Run both doors, and the listener for metrics where there is to be one, until SIGTERM or SIGINT.
 
@@ -213,6 +296,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         ConfigurationError: the installation is not set up, a file that the settings name cannot be read, or
             an address is taken.
     """
+    require_restored(settings.state_dir)
     host_key = read_host_key(settings.keys_dir)
     texts = read_texts(settings.ssh)
     tls = read_tls(settings.web)
@@ -240,6 +324,8 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             accounts=core.accounts,
             environments=core.environments,
             homes=core.homes,
+            imports=core.imports,
+            unpackings=core.unpackings,
             logins=core.logins,
             links=core.links,
             tokens=core.tokens,
@@ -279,6 +365,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             async with asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(core.audit.keep_small(stop))
+                doors.create_task(core.exports.expire(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
                 doors.create_task(core.bans.watch(stop))

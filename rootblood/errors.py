@@ -15,6 +15,10 @@ class InvalidInputError(RootBloodError):
     """What was asked for can never be right: a malformed name, key, setting or password."""
 
 
+class TooLargeError(InvalidInputError):
+    """What was sent is larger than this installation takes."""
+
+
 class NotFoundError(RootBloodError):
     """There is no such account, key or environment."""
 

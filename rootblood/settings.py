@@ -7,12 +7,21 @@ Sources, the later winning: the defaults below, `rootblood.toml` (or the file th
 
 import os
 import re
+import tomllib
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -42,11 +51,13 @@ def _is_loopback(host: str) -> bool:
 class DatabaseSettings(_Group):
     """Where the rows are kept."""
 
-    url: str | None = None
-    """SQLAlchemy URL of an async driver; None means SQLite in `state_dir`."""
+    url: SecretStr | None = None
+    """`sqlite+aiosqlite:///FILE`, or `postgresql+asyncpg://USER:PASSWORD@HOST/NAME`; without HOST, and with
+    `?host=DIRECTORY` at its end, by a UNIX socket. None means SQLite in `state_dir`."""
 
     busy_timeout_s: Seconds = 5.0
-    """How long a statement waits for another process's write before it fails."""
+    """How long a statement waits for another process's write before it fails; on PostgreSQL also how long
+    connecting may take. What takes twice that there is broken off."""
 
 
 class ForwardingSettings(_Group):
@@ -344,6 +355,9 @@ class ExportSettings(_Group):
     spool_expiry_s: Seconds = 24 * 3600.0
     """A tarball in the spool is deleted after this: a day."""
 
+    spool_sweep_interval_s: Seconds = 600.0
+    """How often what has expired is looked for; from its expiry on, nobody gets it anyway."""
+
     spool_max_bytes: Annotated[int, Field(ge=1)] = 32 * 2**30
     """All tarballs in the spool together: 32 GiB."""
 
@@ -360,8 +374,29 @@ class ImportSettings(_Group):
     max_bytes: Annotated[int, Field(ge=1)] = 64 * 2**30
     """A larger upload is refused: 64 GiB, compressed."""
 
+    max_unpacked_bytes: Annotated[int, Field(ge=1)] = 256 * 2**30
+    """An upload that holds more is broken off while it is unpacked: 256 GiB. What the disk has free is minded
+    anyway."""
+
+    max_of_account: Annotated[int, Field(ge=1)] = 4
+    """Pieces of uploads that one account sends at a time; each is a process in its environment."""
+
+    max_concurrent: Annotated[int, Field(ge=1)] = 32
+    """And all accounts together."""
+
     max_s: Seconds = 4 * 3600.0
     """One that takes longer to unpack is broken off: four hours."""
+
+
+class BackupSettings(_Group):
+    """Copies of the whole installation."""
+
+    key_file: Path | None = None
+    """What restic and borg encrypt with, one line, 0600; None is `backup_key` in `keys_dir`, made when it is
+    first needed. Without it, such a backup is lost."""
+
+    min_free_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
+    """What a backup leaves free on its disk: 256 MiB."""
 
 
 class AccountSettings(_Group):
@@ -450,9 +485,15 @@ class Settings(BaseSettings):
     accounts: AccountSettings = AccountSettings()
     exports: ExportSettings = ExportSettings()
     imports: ImportSettings = ImportSettings()
+    backups: BackupSettings = BackupSettings()
     metrics: MetricsSettings = MetricsSettings()
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
+
+
+def settings_file(named: Path | None = None) -> Path:
+    """Where the settings of this installation are read from, be there a file or not. Argument as below."""
+    return named or Path(os.environ.get("ROOTBLOOD_CONFIG") or DEFAULT_CONFIG_FILE)
 
 
 def load_settings(config_file: Path | None = None) -> Settings:
@@ -490,10 +531,25 @@ def load_settings(config_file: Path | None = None) -> Settings:
         if variable.startswith("ROOTBLOOD_") and variable.partition("__")[0].upper() not in known:
             raise ConfigurationError(f"there is no setting {variable}")
     try:
-        return _FileSettings()
+        settings = _FileSettings()
+        _require_private(toml_file)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"setting {where}: {first['msg']}") from error
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read {toml_file}: {error}") from error
+    return settings
+
+
+def has_password(url: str) -> bool:
+    """Whether a database's URL has a password in it."""
+    return re.search(r"://[^/@]*:[^/]*@|[?&]password=", url) is not None
+
+
+def _require_private(toml_file: Path) -> None:
+    """Refuse a settings file that shows a password to others."""
+    if toml_file.exists() and toml_file.stat().st_mode & 0o077:
+        database = tomllib.loads(toml_file.read_text()).get("database", {})
+        if has_password(str(database.get("url", ""))):
+            raise ConfigurationError(f"others may read the password in {toml_file}: chmod 600 it")

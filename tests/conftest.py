@@ -9,6 +9,8 @@ import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+from tests.postgresql import Cluster, running_cluster
+
 settings.register_profile("rootblood", deadline=None)  # no test depends on the machine's speed
 settings.load_profile("rootblood")
 
@@ -22,6 +24,8 @@ def pytest_keyboard_interrupt() -> None:
 def no_blocking_calls() -> Iterator[BlockBuster]:
     """Make a call that would block the event loop an error, where it is RootBlood's own."""
     with blockbuster_ctx("rootblood") as guard:
+        # asyncpg looks for ~/.pgpass whenever it connects; it has no other way to.
+        guard.functions["os.stat"].can_block_in("asyncpg/connect_utils.py", "_read_password_from_pgpass")
         yield guard
 
 
@@ -32,3 +36,10 @@ async def no_leftover_tasks() -> AsyncIterator[None]:
     yield
     leftover = {task for task in asyncio.all_tasks() - before if not task.done()}
     assert leftover - {asyncio.current_task()} == set()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests of this process that want one."""
+    with running_cluster() as made:
+        yield made

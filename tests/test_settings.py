@@ -158,3 +158,19 @@ def test_a_misspelt_group_in_the_environment_is_refused(monkeypatch: pytest.Monk
 
     with pytest.raises(ConfigurationError, match="there is no setting ROOTBLOOD_LIMTS__PIDS"):
         load_settings()
+
+
+def test_a_file_that_shows_a_password_to_others_is_refused(directory: Path) -> None:
+    file = directory / "rootblood.toml"
+    file.write_text('[database]\nurl = "postgresql+asyncpg://alice:secret@/rootblood"\n')
+    file.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="others may read the password") as refused:
+        load_settings()
+    assert "secret" not in str(refused.value)
+
+    file.chmod(0o600)
+    assert "secret" not in repr(load_settings())
+
+    file.write_text('[database]\nurl = "postgresql+asyncpg://alice@/rootblood"\n')
+    file.chmod(0o644)
+    assert load_settings().database.url is not None

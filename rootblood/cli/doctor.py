@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import build_engine, open_core
+from rootblood.app import build_engine, database_name, open_core
 from rootblood.cli.output import explain, print_json, say
 from rootblood.engines.base import EngineInfo
 from rootblood.errors import ConfigurationError, RootBloodError
@@ -55,7 +55,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
     async def database() -> str:
         async with open_core(settings) as core:
-            return f"{len(await core.accounts.list())} accounts"
+            return f"{len(await core.accounts.list())} accounts, {database_name(settings)}"
 
     async def engine_info() -> EngineInfo:
         engine = build_engine(settings)

@@ -161,6 +161,14 @@ class Process:
     """As the process says, control characters and all: escape it where it is shown. Long ones are cut."""
 
 
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Files that outlive every container: a home, or what accounts share."""
+
+    userhash: str | None
+    """Whose home it is; None is the volume at /global."""
+
+
 def container_name(userhash: str) -> str:
     """Name of an account's container."""
     return f"rb_{userhash}"

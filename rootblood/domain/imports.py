@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 UPLOAD_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 DIRECTORY_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -38,3 +39,26 @@ class Imported:
     files: int
     warnings: tuple[str, ...]
     """What is not as it was in the archive: hostile text."""
+
+
+class UnpackingState(StrEnum):
+    """How far the unpacking of an upload has come."""
+
+    UNPACKING = "unpacking"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacking:
+    """An upload that is being unpacked, or was, while the server remembers it."""
+
+    upload_id: str
+    destination: Destination
+    state: UnpackingState = UnpackingState.UNPACKING
+    progress: ImportProgress = ImportProgress(bytes=0, files=0)
+    imported: Imported | None = None
+    """What was done, once it is."""
+
+    error: str | None = None
+    """Why it failed; nothing was changed then."""

@@ -26,6 +26,9 @@ class Scope(StrEnum):
     ACTIVITY_READ = "activity:read"
     """Reads what was done to the account, when, and from where."""
 
+    IMPORT_WRITE = "import:write"
+    """Unpacks tarballs in the account's home, or in place of it; tells how that goes, too."""
+
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     """As good as a login: who may add a key may log in by SSH."""

@@ -7,7 +7,7 @@ answer, `ImageMissingError`, `EnvironmentFailedError` when it answers but this e
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from rootblood.domain.environments import (
     Identity,
     Process,
     Usage,
+    Volume,
 )
 
 StreamProtocol = TypeVar("StreamProtocol", bound=asyncio.Protocol)
@@ -103,6 +104,47 @@ class Engine(Protocol):
         The process's stdout arrives at the protocol's `data_received`, and its end at `connection_lost`.
         The transport's `write_eof` ends the process's stdin and leaves its stdout open. What it writes to
         stderr goes to the log.
+        """
+
+    async def volumes(self) -> Sequence[Volume]:
+        """The homes of this installation and, where it is there, the shared volume: what a backup is of."""
+
+    async def read_volume(
+        self, volume: Volume, write: Callable[[bytes], Awaitable[None]], *, compressed: bool
+    ) -> Sequence[str]:
+        """Read a volume as one tar archive (POSIX 1003.1-2001, pax) with all that its files have.
+
+        Nothing of it is changed, and nothing that is in it is run or followed. It may be in use meanwhile:
+        each file is as it was when it was read.
+
+        Args:
+            volume: which.
+            write: gets the archive, piece by piece, and may take its time.
+            compressed: whether the archive is to be one zstd frame.
+
+        Returns:
+            What the archive lacks, or has as it never was: files that changed while they were read. Hostile
+            text, with control characters escaped.
+
+        Raises:
+            NotFoundError: there is no such volume.
+            EnvironmentFailedError: there is no whole archive, though pieces of it were written.
+            EngineUnavailableError, ImageMissingError: see above.
+        """
+
+    async def write_volume(self, volume: Volume, pieces: AsyncIterable[bytes], *, compressed: bool) -> None:
+        """Make a volume anew from an archive that `read_volume` wrote; what was in it before is lost.
+
+        Raises:
+            EnvironmentFailedError: a container has it mounted and nothing was done, or the archive did not go
+                in and the volume is in pieces.
+            EngineUnavailableError, ImageMissingError: see above.
+        """
+
+    async def forget(self) -> None:
+        """Remove all environments, and the names and files that `install` gave them; volumes stay.
+
+        For accounts that come from elsewhere, and may give a name or a UID of this installation to others.
         """
 
     async def close(self) -> None:

@@ -3,6 +3,9 @@
 The way there heals as it goes: what all environments share is installed at the first need, an account's name
 is published before its environment is made, the environment is found, made, started or resumed, and a link
 that died is replaced. Nothing here knows Docker.
+
+What makes or ends an environment holds the account's lock meanwhile, so that several servers are never at it
+at once. One that runs already is entered without it.
 """
 
 import asyncio
@@ -38,7 +41,8 @@ from rootblood.services.audit import Record, unrecorded
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings
-from rootblood.stores.base import AccountStore
+from rootblood.stores.base import AccountLocks, AccountStore
+from rootblood.stores.locks import ProcessLocks
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -101,7 +105,9 @@ class Environments:
         settings: LinkSettings,
         metrics: Metrics = UNMEASURED,
         record: Record = unrecorded,
+        locks: AccountLocks | None = None,
     ) -> None:
+        """Take the parts; without `locks`, no other process may use the same ones."""
         self._engine = engine
         self._store = store
         self._visits = visits
@@ -109,6 +115,7 @@ class Environments:
         self._settings = settings
         self._metrics = metrics
         self._record = record
+        self._locks = locks or ProcessLocks()
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
         self._installed = False
@@ -211,9 +218,20 @@ class Environments:
         return environment
 
     async def _ensure(self, account: Account, on_step: StepListener | None) -> Environment:
+        await self._make_known(account)
+        details = await self._engine.inspect(account.userhash)
+        if details is not None and details.environment.state is EnvironmentState.RUNNING:
+            return details.environment
+        async with self._locks.hold(account.userhash):
+            return await self._ensure_locked(account, on_step)
+
+    async def _make_known(self, account: Account) -> None:
+        """Install what its environment needs to be made."""
         await self.prepare()
         if not account.published and account.userhash not in self._published:
             await self.publish([account])
+
+    async def _ensure_locked(self, account: Account, on_step: StepListener | None) -> Environment:
         environment = await self._engine.ensure(Identity.of(account), on_step=on_step)
         if environment.restarted is not None:
             _log.info("environment_restarted", userhash=account.userhash, reason=environment.restarted.value)
@@ -231,8 +249,10 @@ class Environments:
             raise ImageMissingError(
                 "the image of the environments is missing, so nothing was stopped; ask your administrator"
             )
-        await self._end(account, StopReason.OWNER, partial(self._engine.stop, grace_s=RESTART_GRACE_S))
-        environment = await self._ensure(account, on_step)
+        await self._make_known(account)
+        async with self._locks.hold(account.userhash):
+            await self._end(account, StopReason.OWNER, partial(self._engine.stop, grace_s=RESTART_GRACE_S))
+            environment = await self._ensure_locked(account, on_step)
         self._record(account, Action.ENVIRONMENT_RESTARTED, by)
         return environment
 
@@ -252,7 +272,8 @@ class Environments:
             grace_s: what its programs have to end in order.
             by: who asks.
         """
-        stopped = await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
+        async with self._locks.hold(account.userhash):
+            stopped = await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
         if stopped:
             self._record(account, Action.ENVIRONMENT_STOPPED, by)
         return stopped
@@ -357,16 +378,25 @@ class Environments:
             yield
         finally:
             lending.borrowers -= 1
-            if lending.borrowers == 0:
+            if lending.borrowers == 0 and not lending.started:
                 del self._lent[account.userhash]
-                if lending.started and not self._pool.is_used(account.userhash):
-                    await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
+            elif lending.borrowers == 0:
+                async with self._locks.hold(account.userhash):
+                    await self._give_back(account, lending)
+
+    async def _give_back(self, account: Account, lending: _Lending) -> None:
+        if lending.borrowers or self._lent.get(account.userhash) is not lending:
+            return  # somebody has borrowed it while the lock was waited for, and gives it back
+        del self._lent[account.userhash]
+        if not self._pool.is_used(account.userhash):
+            await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
 
     async def remove(
         self, account: Account, reason: StopReason | None = None, *, by: Actor = OPERATOR
     ) -> bool:
         """Remove the account's container; False when there was none. Arguments as `stop`; the home stays."""
-        removed = await self._end(account, reason, self._engine.remove)
+        async with self._locks.hold(account.userhash):
+            removed = await self._end(account, reason, self._engine.remove)
         if removed:
             self._record(account, Action.ENVIRONMENT_REMOVED, by)
         return removed
@@ -389,8 +419,9 @@ class Environments:
 
     async def purge(self, account: Account) -> None:
         """Remove the account's container, and its home with all that is in it."""
-        await self._engine.remove(account.userhash)
-        await self._engine.purge_home(account.userhash)
+        async with self._locks.hold(account.userhash):
+            await self._engine.remove(account.userhash)
+            await self._engine.purge_home(account.userhash)
 
     async def list(self) -> list[Environment]:
         """All environments of this installation."""

@@ -8,7 +8,7 @@ stops what makes them.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,6 +97,17 @@ class Exports:
     async def recover(self) -> None:
         """Clean up what a server that was killed left in the spool; once, before the doors open."""
         await asyncio.to_thread(self._spool.recover)
+
+    async def expire(self, stop: asyncio.Event) -> None:
+        """Delete from the spool what has expired, at intervals, until `stop`."""
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(self._spool.delete_expired, _now())
+            except StoreUnavailableError as error:  # the next time, then
+                _log.warning("exports_not_expired", cause=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.spool_sweep_interval_s):
+                    await stop.wait()
 
     @asynccontextmanager
     async def stream(
@@ -216,6 +227,8 @@ class Exports:
                 return
             if spooling is not None:
                 await asyncio.wait([spooling.task], timeout=interval_s)
+            else:  # it is just being begun; or the disk failed when it ended, and it expires as it is
+                await asyncio.sleep(interval_s)
 
     async def list(self, account: Account) -> Sequence[Export]:
         """The account's exports, the newest first."""

@@ -7,14 +7,16 @@ account's own to forge, and is taken apart strictly.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import structlog
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import OPERATOR, Action, Actor
 from rootblood.domain.imports import (
     DIRECTORY_PATTERN,
     UPLOAD_ID_PATTERN,
@@ -22,9 +24,17 @@ from rootblood.domain.imports import (
     Imported,
     ImportProgress,
 )
-from rootblood.errors import ConflictError, EnvironmentBrokenError, InvalidInputError, LimitReachedError
+from rootblood.errors import (
+    ConflictError,
+    EnvironmentBrokenError,
+    InvalidInputError,
+    LimitReachedError,
+    TooLargeError,
+)
 from rootblood.link.pool import StepListener
+from rootblood.services.audit import Record, unrecorded
 from rootblood.services.environments import Environments
+from rootblood.services.loans import Loans
 from rootblood.settings import ImportSettings
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -33,7 +43,7 @@ IMPORT_PROGRAM = "/usr/lib/rootblood/import"
 
 _START_TIMEOUT_S = 15.0
 _ANSWER_TIMEOUT_S = 60.0
-"""After the last byte of a piece: the disk may be slow."""
+"""After the last byte of a piece, and for each to be taken: the disk may be slow."""
 
 _MAX_ANSWER_BYTES = 256 * 1024
 _MAX_WARNINGS = 20
@@ -52,9 +62,18 @@ class _Program(asyncio.Protocol):
         self._writable.set()
 
     async def write(self, data: bytes) -> None:
-        """Give it input, waiting for as long as it takes none."""
+        """Give it input, waiting while it takes none. Raises `EnvironmentBrokenError` if that is too long."""
         self.transport.write(data)
-        await self._writable.wait()
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                await self._writable.wait()
+        except TimeoutError as error:
+            raise _silent() from error
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it takes no more input."""
+        return self._ended
 
     async def line(self) -> dict[str, Any] | None:
         """Its next answer; None after the last. Raises `EnvironmentBrokenError` for what is none."""
@@ -105,12 +124,18 @@ class Imports:
 
     Args:
         environments: where they are unpacked.
-        settings: how large, how long.
+        settings: how large, how long, how many.
+        record: takes note of each that is done.
     """
 
-    def __init__(self, environments: Environments, settings: ImportSettings) -> None:
+    def __init__(
+        self, environments: Environments, settings: ImportSettings, record: Record = unrecorded
+    ) -> None:
         self._environments = environments
         self._settings = settings
+        self._record = record
+        self._loans = Loans(environments)
+        self._receiving: Counter[str] = Counter()
 
     async def size(self, account: Account, upload_id: str) -> int:
         """How many bytes of an upload are there: where its next piece begins; 0 where there is none yet.
@@ -124,7 +149,13 @@ class Imports:
             return _number(await _answer(program), "size")
 
     async def receive(
-        self, account: Account, upload_id: str, offset: int, pieces: AsyncIterator[bytes]
+        self,
+        account: Account,
+        upload_id: str,
+        offset: int,
+        pieces: AsyncIterator[bytes],
+        *,
+        length: int | None = None,
     ) -> int:
         """Add to an upload, as it comes; what has come stays, should it break off.
 
@@ -133,24 +164,30 @@ class Imports:
             upload_id: chosen by whoever uploads.
             offset: how many bytes are there already.
             pieces: the next bytes.
+            length: how many they are; None where that is not known ahead.
 
         Returns:
             How many bytes are there then.
 
         Raises:
             ConflictError: the upload is not that far, or further; ask `size`.
-            LimitReachedError: it is larger than it may be.
+            TooLargeError: it is larger than it may be.
+            LimitReachedError: too many are on their way now.
             InvalidInputError, EngineUnavailableError, ImageMissingError, EnvironmentFailedError,
                 StoreUnavailableError: as `size`.
         """
-        async with self._running(account, ["receive", _checked(upload_id), str(offset)]) as program:
-            async for piece in pieces:
-                offset += len(piece)
-                if offset > self._settings.max_bytes:
-                    raise LimitReachedError("the tarball is larger than it may be; use rsync")
-                await program.write(piece)
-            program.transport.write_eof()
-            return _number(await _answer(program), "size")
+        argv = ["receive", _checked(upload_id), str(offset)]
+        self._require_size(offset + (length or 0))
+        with self._counted(account):
+            async with self._running(account, argv) as program:
+                async for piece in pieces:
+                    offset += len(piece)
+                    self._require_size(offset)
+                    if program.has_ended:  # it says why
+                        return _number(await _answer(program), "size")
+                    await program.write(piece)
+                program.transport.write_eof()
+                return _number(await _answer(program), "size")
 
     async def discard(self, account: Account, upload_id: str) -> None:
         """Forget an upload. Raises as `size`."""
@@ -164,6 +201,7 @@ class Imports:
         destination: Destination,
         *,
         on_step: StepListener | None = None,
+        by: Actor = OPERATOR,
     ) -> AsyncIterator[ImportProgress | Imported]:
         """Unpack an upload, which is gone then, and tell how it goes; what is told last is what was done.
 
@@ -179,7 +217,8 @@ class Imports:
             if DIRECTORY_PATTERN.fullmatch(destination.directory) is None:
                 raise InvalidInputError("the name of the new directory is letters, digits and ._- only")
             where = ["--into", destination.directory]
-        argv = ["unpack", "--json", *where, "--upload", _checked(upload_id)]
+        limit = ["--max-bytes", str(self._settings.max_unpacked_bytes)]
+        argv = ["unpack", "--json", *limit, *where, "--upload", _checked(upload_id)]
         try:
             async with (
                 asyncio.timeout(self._settings.max_s),
@@ -188,16 +227,41 @@ class Imports:
                 while "error" not in (told := await _next(program)):
                     yield ImportProgress(_number(told, "bytes"), _number(told, "files"))
                 _require_success(told)
-                yield _imported(told, "kept" if destination.replace else "into")
+                imported = _imported(told, "kept" if destination.replace else "into")
+                _log.info("imported", userhash=account.userhash)
+                detail = "in place of the home" if destination.replace else f"into ~/{imported.directory}"
+                self._record(account, Action.IMPORT_DONE, by, detail)
+                yield imported
         except TimeoutError as error:
             raise LimitReachedError("that takes too long, and nothing was changed; use rsync") from error
-        _log.info("imported", userhash=account.userhash)
+
+    async def close(self) -> None:
+        """Leave the environments as they were found."""
+        await self._loans.close()
+
+    def _require_size(self, size: int) -> None:
+        if size > self._settings.max_bytes:
+            raise TooLargeError("the tarball is larger than it may be; use rsync")
+
+    @contextmanager
+    def _counted(self, account: Account) -> Iterator[None]:
+        if self._receiving[account.userhash] >= self._settings.max_of_account:
+            raise LimitReachedError("you send as many pieces at a time as you may; wait for one of them")
+        if self._receiving.total() >= self._settings.max_concurrent:
+            raise LimitReachedError("the server takes as many uploads as it may now; try again in a while")
+        self._receiving[account.userhash] += 1
+        try:
+            yield
+        finally:
+            self._receiving[account.userhash] -= 1
+            if not self._receiving[account.userhash]:
+                del self._receiving[account.userhash]
 
     @asynccontextmanager
     async def _running(
         self, account: Account, arguments: Sequence[str], *, on_step: StepListener | None = None
     ) -> AsyncIterator[_Program]:
-        async with self._environments.lent(account, on_step=on_step):
+        async with self._loans.lent(account, on_step=on_step):
             _, program = await self._environments.open_program(
                 account, [IMPORT_PROGRAM, *arguments], _Program, timeout_s=_START_TIMEOUT_S
             )
@@ -219,7 +283,7 @@ async def _answer(program: _Program) -> dict[str, Any]:
         async with asyncio.timeout(_ANSWER_TIMEOUT_S):
             told = await _next(program)
     except TimeoutError as error:
-        raise EnvironmentBrokenError("your environment does not answer; try again") from error
+        raise _silent() from error
     _require_success(told)
     return told
 
@@ -251,6 +315,10 @@ def _checked(upload_id: str) -> str:
     if UPLOAD_ID_PATTERN.fullmatch(upload_id) is None:
         raise InvalidInputError("the id of an upload is 32 hexadecimal digits, of your own choice")
     return upload_id
+
+
+def _silent() -> EnvironmentBrokenError:
+    return EnvironmentBrokenError("your environment does not answer; try again")
 
 
 def _broken() -> EnvironmentBrokenError:

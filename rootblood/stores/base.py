@@ -5,13 +5,15 @@ Every method on rows is one transaction. A database that does not answer, or sta
 that changes an account raises `NotFoundError` when there is none of that userhash, or only its tombstone.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.audit import Event, NewEvent
+from rootblood.domain.backups import Part
 from rootblood.domain.bans import Ban
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
@@ -71,6 +73,21 @@ class AccountStore(Protocol):
         self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
     ) -> list[Account]:
         """Accounts by name: all, or at most `limit` of those whose name comes after `after`."""
+
+
+class AccountLocks(Protocol):
+    """One lock an account, among all servers of the installation; a server that dies lets go of its own."""
+
+    def hold(self, userhash: str) -> AbstractAsyncContextManager[None]:
+        """Hold the account's lock for the length of a block. A task that holds it must not ask for it again.
+
+        Raises:
+            EnvironmentFailedError: another server has held it for longer than one can wait.
+            StoreUnavailableError: whether one does could not be found out.
+        """
+
+    async def close(self) -> None:
+        """Let go of all."""
 
 
 class LoginStore(Protocol):
@@ -244,4 +261,71 @@ class ExportStore(Protocol):
         """Delete all exports of an account, of which none is being written."""
 
     def delete_expired(self, now: datetime) -> None:
-        """Delete the exports of all accounts that have expired."""
+        """Delete the exports of all accounts that have expired. Raises `StoreUnavailableError`."""
+
+
+class DatabaseCopies(Protocol):
+    """Copies of the database in a file of their own."""
+
+    async def exists(self) -> bool:
+        """Whether there is a database that a copy would be put in the place of."""
+
+    async def save(self, file: Path) -> None:
+        """Copy the database to a new file, as it is at one moment; it may be in use meanwhile.
+
+        Raises:
+            ConfigurationError: it is none that can be copied, and the message says what to do instead.
+        """
+
+    async def check(self, file: Path) -> None:
+        """See that a copy is whole and can be used.
+
+        Raises:
+            InvalidInputError: it is damaged.
+            ConfigurationError: a newer RootBlood has made it.
+        """
+
+    async def require_unused(self) -> None:
+        """See that nobody has the database open. Raises `ConflictError` where somebody has."""
+
+    async def restore(self, file: Path) -> None:
+        """Put a copy in the place of the database. Who was logged in when it was made is not any more."""
+
+
+class GrowingPart(Protocol):
+    """A part of a backup that is being written."""
+
+    reference: str
+    """See `Part.reference`; known once the block of `BackupParts.write` has been left."""
+
+    async def write(self, data: bytes) -> None:
+        """Add to it. Raises `StoreUnavailableError` when it cannot be taken, for want of space most often."""
+
+
+class BackupParts(Protocol):
+    """Where the bytes of backups are kept."""
+
+    compressed: bool
+    """Whether archives are to come compressed. What finds what it has already does so in plain ones only."""
+
+    async def prepare(self) -> None:
+        """Make what is missing, ahead of a backup.
+
+        Raises:
+            ConfigurationError: the program that keeps it is missing, or its key.
+            StoreUnavailableError: it does not work.
+        """
+
+    def write(self, backup_id: str, name: str) -> AbstractAsyncContextManager[GrowingPart]:
+        """A part to write in the block; kept if the block is left without an error.
+
+        Raises:
+            StoreUnavailableError: at the end of the block, too: it is not kept.
+        """
+
+    def read(self, backup_id: str, part: Part) -> AsyncIterator[bytes]:
+        """The bytes of a part.
+
+        Raises:
+            StoreUnavailableError: it is not there, or not whole.
+        """

@@ -81,8 +81,17 @@ class SpoolFile:
             self._path.unlink(missing_ok=True)
             self._spool.path(export).unlink(missing_ok=True)
             self._spool.give_back(self._size_bytes)
-            self._spool.record(export)
+            try:
+                self._spool.record(export)
+            except OSError:
+                self._spool.forget(export)  # rather than a tarball that is on its way for ever
+                raise
         return export
+
+    def abandon(self) -> None:
+        """Delete it, and remember nothing."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class Spool:
@@ -123,8 +132,13 @@ class Spool:
             self._count()  # another process may have deleted some
             self.reserve(0)
             (self._directory / export.userhash).mkdir(mode=0o700, exist_ok=True)
-            self.record(export)
-            return SpoolFile(self, export, self._stem(export).with_suffix(".part"))
+            growing = SpoolFile(self, export, self._stem(export).with_suffix(".part"))
+            try:
+                self.record(export)
+            except OSError:
+                growing.abandon()
+                raise
+            return growing
 
     def list(self, userhash: str) -> Sequence[Export]:
         """The account's exports, the newest first."""
@@ -170,11 +184,12 @@ class Spool:
         raise StoreUnavailableError("the server's disk does not delete the tarballs; try again")
 
     def delete_expired(self, now: datetime) -> None:
-        """Delete the exports of all accounts that have expired."""
-        for account in self._directory.iterdir():
-            for export in self.list(account.name):
-                if export.state is not ExportState.RUNNING and export.expires_at <= now:
-                    self.delete(export)
+        """Delete the exports of all accounts that have expired. Raises `StoreUnavailableError`."""
+        with _translated():
+            for account in self._directory.iterdir():
+                for export in self.list(account.name):
+                    if export.state is not ExportState.RUNNING and export.expires_at <= now:
+                        self.delete(export)
 
     def reserve(self, size_bytes: int) -> None:
         """Take room for so much more. Raises `LimitReachedError` when there is none."""
@@ -194,8 +209,16 @@ class Spool:
         """Write down what is known of an export."""
         path = self._stem(export).with_suffix(".json")
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(asdict(export), default=datetime.isoformat))
-        new.rename(path)
+        try:
+            new.write_text(json.dumps(asdict(export), default=datetime.isoformat))
+            new.rename(path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+
+    def forget(self, export: Export) -> None:
+        """Delete what was written down of an export."""
+        self._stem(export).with_suffix(".json").unlink(missing_ok=True)
 
     def _count(self) -> None:
         with self._counting:

@@ -15,11 +15,13 @@ from rootblood.errors import (
     PenalizedError,
     RootBloodError,
     StoreUnavailableError,
+    TooLargeError,
 )
 
 INTERNAL_MESSAGE = "something went wrong inside RootBlood; it is in the server's log, ask your administrator"
 
 _STATUSES: tuple[tuple[type[RootBloodError], HTTPStatus], ...] = (
+    (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (InvalidInputError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),

@@ -4,7 +4,6 @@
 included.
 """
 
-import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -18,8 +17,6 @@ from rootblood.web.clients import Clients
 from rootblood.web.failures import INTERNAL_MESSAGE, explanation, retry_after_s, status_of
 
 _log = structlog.stdlib.get_logger(__name__)
-
-MAX_BODY_BYTES = 64 * 1024
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -39,7 +36,7 @@ _HEADERS = {
 }
 """On every response that says nothing else itself."""
 
-_KEPT_HEADERS = frozenset({"Allow", "WWW-Authenticate"})
+_KEPT_HEADERS = frozenset({"Allow", "Upload-Offset", "WWW-Authenticate"})
 """Of the errors that aiohttp and handlers raise."""
 
 _MESSAGES: dict[int, str] = {
@@ -130,39 +127,3 @@ def require_confidence(clients: Clients, *, open_paths: frozenset[str]) -> Middl
         return await handler(request)
 
     return middleware
-
-
-def read_bodies(timeout_s: float) -> Middleware:
-    """Read a request's body ahead of its handler, so that a slow one holds nothing for long.
-
-    aiohttp waits for a body as long as its sender likes.
-    """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.body_exists:
-            if "Content-Encoding" in request.headers:
-                raise _closing(web.HTTPUnsupportedMediaType(text="a request's body is not compressed"))
-            await _read(request, timeout_s)
-        return await handler(request)
-
-    return middleware
-
-
-async def _read(request: web.Request, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await request.read()
-    except TimeoutError as error:
-        raise _closing(web.HTTPRequestTimeout(text="the request took too long to arrive")) from error
-    except web.HTTPRequestEntityTooLarge as error:
-        error.text = f"a request has at most {MAX_BODY_BYTES} bytes"
-        raise _closing(error) from error
-    except web.RequestPayloadError as error:
-        raise _closing(web.HTTPBadRequest(text="the request's body is damaged")) from error
-
-
-def _closing(error: web.HTTPException) -> web.HTTPException:
-    """The same, and the connection ends with it: nobody waits for the rest of the body."""
-    error.force_close()
-    return error

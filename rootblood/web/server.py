@@ -19,6 +19,7 @@ from rootblood.services.bans import Bans
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
+from rootblood.services.imports import Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
@@ -28,6 +29,7 @@ from rootblood.services.takeout import Takeout
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
 from rootblood.web.api import PREFIX
@@ -36,11 +38,13 @@ from rootblood.web.api.admin.bans import BanOperations
 from rootblood.web.api.admin.environments import EnvironmentOperations
 from rootblood.web.api.auth import ApiAuthentication
 from rootblood.web.api.exports import ExportOperations
+from rootblood.web.api.imports import ImportOperations
 from rootblood.web.api.operations import Api
 from rootblood.web.api.problems import problem
 from rootblood.web.assets import Assets
 from rootblood.web.auth import Doorkeeper
 from rootblood.web.bans import BanGuard
+from rootblood.web.bodies import MAX_BODY_BYTES, read_bodies
 from rootblood.web.calls.leaving import LeavingOperations
 from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
@@ -51,9 +55,7 @@ from rootblood.web.exports.live import LiveExports
 from rootblood.web.exports.spooled import SpooledExports
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
-    MAX_BODY_BYTES,
     count_responses,
-    read_bodies,
     require_confidence,
     security_headers,
     tell_failures,
@@ -62,6 +64,7 @@ from rootblood.web.pages import Pages
 from rootblood.web.pages.account import AccountPage
 from rootblood.web.pages.dashboard import Dashboard
 from rootblood.web.pages.exports import ExportPages
+from rootblood.web.pages.imports import ImportPage
 from rootblood.web.pages.links import LinkPages
 from rootblood.web.pages.login import LoginPages
 from rootblood.web.pages.members import Members
@@ -120,6 +123,8 @@ class WebDoor:
         accounts: who may come in.
         environments: where they go.
         homes: how large what they have there is.
+        imports: take tarballs into them.
+        unpackings: unpack those.
         logins: who has come in.
         links: let a browser in, once each.
         tokens: what programs show in place of a login.
@@ -143,6 +148,8 @@ class WebDoor:
         accounts: Accounts,
         environments: Environments,
         homes: HomeSizes,
+        imports: Imports,
+        unpackings: Unpackings,
         logins: Logins,
         links: Links,
         tokens: Tokens,
@@ -180,6 +187,8 @@ class WebDoor:
         self._accounts = accounts
         self._environments = environments
         self._homes = homes
+        self._imports = imports
+        self._unpackings = unpackings
         self._presence = presence
         self._logins = logins
         self._links = links
@@ -308,6 +317,7 @@ class WebDoor:
             *ExportPages(members=members, exports=self._exports, pages=pages).routes(),
             *LiveExports(self._exports, self._downloads).routes(),
             *SpooledExports(self._exports, self._downloads).routes(),
+            *ImportPage(members, pages).routes(),
             *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
             *terminal.routes(),
             *Api(
@@ -324,6 +334,7 @@ class WebDoor:
                 base=base,
                 others=[
                     *ExportOperations(self._exports, base).operations(),
+                    *ImportOperations(self._imports, self._unpackings, base).operations(),
                     *AccountOperations(self._accounts, self._administration, base).operations(),
                     *EnvironmentOperations(
                         self._accounts, self._environments, self._homes, self._administration

@@ -23,13 +23,13 @@ def make_key(path: Path) -> Path:
 
 
 @contextmanager
-def make_installation(directory: Path) -> Iterator[Installation]:
+def make_installation(directory: Path, **extra_env: str) -> Iterator[Installation]:
     """An installation that is set up, with the accounts alice (key and password) and bob (key).
 
     What it has on the engine is removed even where setting it up failed or was interrupted: it has a network,
     and Docker has addresses for about thirty.
     """
-    installation = Installation(directory)
+    installation = Installation(directory, extra_env=extra_env)
     try:
         installation.cli("setup")
         for name in ("alice", "bob"):

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +24,15 @@ from rootblood.domain.environments import (
     Process,
     RestartReason,
     Usage,
+    Volume,
 )
 from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
-from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
+from rootblood.errors import (
+    EngineUnavailableError,
+    EnvironmentFailedError,
+    ImageMissingError,
+    NotFoundError,
+)
 
 IMAGE = "fake:1"
 PIDS_LIMIT = 64
@@ -57,6 +63,9 @@ class FakeHost:
 
     def home(self, userhash: str) -> Path:
         return self.directory / f"home_{userhash}"
+
+    def shared(self, instance: str) -> Path:
+        return self.directory / f"rb_{instance}_global"
 
     def system(self, instance: str) -> Path:
         return self.directory / f"rb_{instance}_system"
@@ -102,6 +111,9 @@ class FakeEngine:
 
         self.more_processes: list[Process] = []
         """What runs in every environment, besides the processes of streams."""
+
+        self.unreadable: set[Volume] = set()
+        """Whose archives break off in the middle."""
 
         self.stderr: list[str] = []
         self._programs = dict(programs or {})
@@ -243,6 +255,57 @@ class FakeEngine:
         transport, protocol = await loop.create_connection(protocol_factory, sock=ours)
         return transport, protocol
 
+    async def volumes(self) -> Sequence[Volume]:
+        await self._answer()
+        return await asyncio.to_thread(self._volumes)
+
+    async def read_volume(
+        self, volume: Volume, write: Callable[[bytes], Awaitable[None]], *, compressed: bool
+    ) -> Sequence[str]:
+        await self._answer()
+        self._require_image()
+        directory = self._volume(volume)
+        if not await asyncio.to_thread(directory.is_dir):
+            raise NotFoundError("there is no such volume")
+        options = ["--sort=name", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
+        argv = [
+            "tar",
+            "--create",
+            "--format=posix",
+            *options,
+            *["--zstd"] * compressed,
+            "-C",
+            str(directory),
+            ".",
+        ]
+        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, check=False)
+        if volume in self.unreadable:
+            await write(done.stdout[: len(done.stdout) // 2])
+            raise EnvironmentFailedError("the volume could not be read, as it was told to")
+        await write(done.stdout)
+        return done.stderr.decode().splitlines()
+
+    async def write_volume(self, volume: Volume, pieces: AsyncIterable[bytes], *, compressed: bool) -> None:
+        await self._answer()
+        self._require_image()
+        used = any(instance == self.instance for instance, _ in self.host.containers.values())
+        if used if volume.userhash is None else self._find(volume.userhash) is not None:
+            raise EnvironmentFailedError("the volume is in use")
+        directory = self._volume(volume)
+        archive = b"".join([piece async for piece in pieces])
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.to_thread(directory.mkdir)
+        argv = ["tar", "--extract", *["--zstd"] * compressed, "-C", str(directory)]
+        done = await asyncio.to_thread(subprocess.run, argv, input=archive, capture_output=True, check=False)
+        if done.returncode:
+            raise EnvironmentFailedError(f"the volume could not be written: {done.stderr!r}")
+
+    async def forget(self) -> None:
+        for environment in await self.list():
+            await self.remove(environment.userhash)
+        for key in [key for key in self.host.identities if key[0] == self.instance]:
+            del self.host.identities[key]
+
     async def close(self) -> None:
         for userhash in list(self._processes):
             await asyncio.to_thread(self._end_processes, userhash)
@@ -279,6 +342,15 @@ class FakeEngine:
             return RestartReason.REMOVED if had_home else None
         return None if found.state is EnvironmentState.PAUSED else self.host.ends[userhash]
 
+    def _volumes(self) -> Sequence[Volume]:
+        homes = [path.name.removeprefix("home_") for path in sorted(self.host.directory.glob("home_*"))]
+        shared = self.host.shared(self.instance).is_dir()
+        return [Volume(userhash) for userhash in homes] + [Volume(None)] * shared
+
+    def _volume(self, volume: Volume) -> Path:
+        userhash = volume.userhash
+        return self.host.shared(self.instance) if userhash is None else self.host.home(userhash)
+
     def _runs(self, userhash: str) -> bool:
         found = self._find(userhash)
         return found is not None and found.state in {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
@@ -293,6 +365,7 @@ class FakeEngine:
     def _write_files(self, files: dict[str, str]) -> None:
         directory = self.host.system(self.instance)
         directory.mkdir(exist_ok=True)
+        self.host.shared(self.instance).mkdir(exist_ok=True)
         for name, text in files.items():
             (directory / name).write_text(text)
 

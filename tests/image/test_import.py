@@ -233,3 +233,32 @@ def test_two_at_once(environment: Environment) -> None:
     )
     done = environment.exec("sh", "-c", script)
     assert (done.returncode, "another import runs" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("where", ["--replace", "--into=new"])
+def test_a_small_archive_that_holds_more_than_may_be(environment: Environment, where: str) -> None:
+    before = everything(environment)
+    script = "head -c 50000000 /dev/zero >/tmp/zeros; tar -czf /tmp/bomb -C /tmp zeros; stat -c %s /tmp/bomb"
+    assert int(environment.exec("sh", "-c", script).stdout) < 1_000_000
+
+    done = run(environment, "unpack", where, "--max-bytes", "40000000", "/tmp/bomb")
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"what is in it takes more than 40000000 bytes; use rsync" in done.stderr
+    assert everything(environment) == before
+    assert run(environment, "unpack", where, "--max-bytes", "51000000", "/tmp/bomb").returncode == 0
+
+
+@pytest.mark.parametrize("where", [("--replace",), ("--into", "new")])
+def test_the_home_is_made_for_who_has_none_yet(tmp_path: Path, where: Sequence[str]) -> None:
+    with make_environment(tmp_path) as environment:
+        done = run(environment, "unpack", *where, "-", stdin=GOOD)
+        assert (done.returncode, done.stderr) == (0, b"")
+        home = environment.account.home
+        kept = "home-before-*" if "--replace" in where else "."
+        script = f"cd {home} && stat -c %a . && cat $(find . -name b)"
+        assert environment.exec("sh", "-c", script).stdout.split() == ["700", "hi"]
+        skeleton = environment.exec("sh", "-c", f"ls -A /etc/skel; echo; ls -A {home}/{kept}").stdout
+        made, _, found = skeleton.partition("\n\n")
+        assert set(made.split()) <= set(found.split())
+        assert [name for name in everything(environment) if name.startswith(".")] == []

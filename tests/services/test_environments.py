@@ -18,6 +18,7 @@ from rootblood.link.link import ENTER_PROGRAM, Link, SessionRequest
 from rootblood.services.environments import Environments
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, Settings
+from rootblood.stores.locks import FileAccountLocks
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
@@ -201,7 +202,7 @@ async def test_a_link_that_fails_once_is_tried_once_more(
     engine.failing_streams = 1
     async with environments.link(alice) as link:
         assert link.is_open
-    assert 2 == engine.ensures
+    assert 0 == engine.failing_streams
 
 
 async def test_a_link_that_fails_twice_is_an_error(
@@ -211,7 +212,7 @@ async def test_a_link_that_fails_twice_is_an_error(
     with pytest.raises(EnvironmentFailedError):
         async with environments.link(alice):
             pass
-    assert (2, 0) == (engine.ensures, engine.failing_streams)
+    assert 0 == engine.failing_streams
 
 
 async def test_an_environment_that_does_not_start_is_an_error(
@@ -243,6 +244,76 @@ async def test_purge_takes_container_and_home(
     assert [] == await environments.list()
     assert not engine.host.home(alice.userhash).exists()
     assert await environments.remove(alice) is False
+
+
+# Several servers.
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> FileAccountLocks:
+    """Another server's."""
+    return FileAccountLocks(tmp_path / "locks")
+
+
+@pytest.fixture
+async def with_locks(
+    engine: FakeEngine, store: SqlAccountStore, memory: Memory, keys: LinkKeys, tmp_path: Path
+) -> AsyncIterator[Environments]:
+    """This server, which gives another one no time."""
+    made = Environments(
+        engine=engine,
+        store=store,
+        visits=memory.visits,
+        keys=keys,
+        settings=LinkSettings(),
+        locks=FileAccountLocks(tmp_path / "locks", patience_s=0.2),
+    )
+    yield made
+    await made.close()
+
+
+async def test_nothing_is_made_or_ended_while_another_server_is_at_it(
+    with_locks: Environments, locks: FileAccountLocks, engine: FakeEngine, alice: Account
+) -> None:
+    async with locks.hold(alice.userhash):
+        for change in (
+            with_locks.start(alice),
+            with_locks.restart(alice),
+            with_locks.stop(alice),
+            with_locks.remove(alice),
+            with_locks.purge(alice),
+        ):
+            with pytest.raises(EnvironmentFailedError, match="another server"):
+                await change
+        assert (0, []) == (engine.ensures, engine.stop_graces)
+
+    await with_locks.start(alice)
+    assert 1 == engine.ensures
+
+
+async def test_what_runs_is_entered_without_a_lock(
+    with_locks: Environments, locks: FileAccountLocks, alice: Account
+) -> None:
+    await with_locks.start(alice)
+    async with locks.hold(alice.userhash), with_locks.link(alice) as link, with_locks.lent(alice):
+        assert b"hi" == await echoed(link, b"hi")
+
+
+async def test_first_uses_at_two_servers_make_one_environment(
+    environments: Environments, with_locks: Environments, engine: FakeEngine, alice: Account
+) -> None:
+    environments._locks = FileAccountLocks(engine.host.directory / "locks")
+    steps: list[EnsureStep] = []
+
+    await asyncio.gather(
+        *(
+            server.start(alice, on_step=steps.append)
+            for server in (environments, with_locks)
+            for _ in range(5)
+        )
+    )
+
+    assert [EnsureStep.CREATE] == steps
 
 
 # What is remembered for the account's next visit.

@@ -306,3 +306,39 @@ async def test_expired_is_gone(world: World) -> None:
         await exports.path(world.alice, export.id)
     await asyncio.to_thread(world.spool.delete_expired, datetime.now(UTC))
     assert await asyncio.to_thread(world.files) == []
+
+
+async def test_who_follows_what_nobody_makes_does_not_spin(world: World) -> None:
+    exports = world.exports()
+    export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    left = replace(export, state=ExportState.RUNNING, expires_at=soon)
+    await asyncio.to_thread(world.spool.record, left)
+    told: list[Export] = []
+
+    async def follow() -> None:
+        async for each in exports.follow(world.alice, export.id, interval_s=0.1):
+            told.append(each)  # noqa: PERF401 - those before the error count
+
+    with pytest.raises(NotFoundError, match="expired"):
+        await follow()
+    assert len(told) <= 6
+
+
+async def test_what_expired_is_deleted_without_anybody_asking(world: World) -> None:
+    exports = world.exports(spool_expiry_s=0.2, spool_sweep_interval_s=0.05)
+    await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    assert await asyncio.to_thread(world.files) == ["json", "tar.gz"]
+    aside = world.spooled.with_name("aside")
+    await asyncio.to_thread(world.spooled.rename, aside)  # a disk that is away for a while
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(exports.expire(stop))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(aside.rename, world.spooled)
+
+        async def is_gone() -> bool:
+            return await asyncio.to_thread(world.files) == []
+
+        await eventually(is_gone)
+        stop.set()

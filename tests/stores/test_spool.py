@@ -1,5 +1,6 @@
 """The spool: whole records, room that is counted, and nothing left behind by a server that was killed."""
 
+import errno
 import hashlib
 import json
 import secrets
@@ -114,6 +115,24 @@ def test_a_disk_that_fails(tmp_path: Path) -> None:
     (tmp_path / "exports").write_text("no directory")
     with pytest.raises(StoreUnavailableError):
         spool.begin(new_export())
+
+
+def test_a_record_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = spool_in(tmp_path)
+    growing = spool.begin(new_export())
+
+    def full(path: Path, text: str) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, text)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StoreUnavailableError):
+        growing.fail("no room")
+    with pytest.raises(StoreUnavailableError):
+        spool.begin(new_export())
+    assert files(tmp_path) == []
 
 
 def test_expired_ones_go_and_those_on_their_way_stay(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import TIMEOUT_PROGRAM, HomeSizes
+from rootblood.services.imports import IMPORT_PROGRAM, Imports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
@@ -33,6 +34,7 @@ from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
+from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
 from rootblood.stores.spool import Spool
@@ -141,6 +143,8 @@ class House:
     accounts: Accounts
     environments: Environments
     homes: HomeSizes
+    imports: Imports
+    unpackings: Unpackings
     presence: Presence
     logins: Logins
     links: Links
@@ -163,6 +167,8 @@ class House:
             accounts=self.accounts,
             environments=self.environments,
             homes=self.homes,
+            imports=self.imports,
+            unpackings=self.unpackings,
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
@@ -219,6 +225,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         programs={
             TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
             EXPORT_PROGRAM: [sys.executable, str(FAKES / "exporter.py")],
+            IMPORT_PROGRAM: [sys.executable, str(FAKES / "importer.py")],
             "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
         },
     )
@@ -244,6 +251,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     tokens = Tokens(SqlTokenStore(database), audit.record)
     administration = Administration(accounts, environments, exports)
     homes = HomeSizes(environments)
+    imports = Imports(environments, settings.imports, audit.record)
+    unpackings = Unpackings(imports)
     yield House(
         settings=settings,
         database=database,
@@ -255,6 +264,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         links=Links(SqlLinkStore(database), audit.record),
         tokens=tokens,
         homes=homes,
+        imports=imports,
+        unpackings=unpackings,
         presence=Presence(),
         visits=visits,
         audit=audit,
@@ -268,6 +279,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     )
     await administration.close()
     await exports.close()
+    await unpackings.close()
+    await imports.close()
     await homes.close()
     await environments.close()
     await visits.close()

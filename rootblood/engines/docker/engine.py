@@ -6,7 +6,7 @@ many tasks and servers at one container an account: whoever loses the race finds
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from rootblood.domain.environments import (
     Process,
     RestartReason,
     Usage,
+    Volume,
     container_name,
     home_volume_name,
     network_name,
@@ -56,6 +57,7 @@ from rootblood.engines.docker.reading import (
     usage_between,
 )
 from rootblood.engines.docker.streams import Streams
+from rootblood.engines.docker.volumes import Volumes
 from rootblood.errors import (
     ConfigurationError,
     EnvironmentBrokenError,
@@ -103,6 +105,7 @@ class DockerEngine:
         self._limits = limits
         self._docker = DockerClient(engine)
         self._streams = Streams(self._docker, socket_directory)
+        self._volumes = Volumes(self._docker, engine.instance, environment.image)
 
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
@@ -280,6 +283,31 @@ class DockerEngine:
     ) -> tuple[asyncio.Transport, StreamProtocol]:
         """Run `argv` by a container exec."""
         return await self._streams.open(environment, argv, protocol_factory)
+
+    async def volumes(self) -> Sequence[Volume]:
+        """The volumes with this installation's label."""
+        return await self._volumes.list()
+
+    async def read_volume(
+        self, volume: Volume, write: Callable[[bytes], Awaitable[None]], *, compressed: bool
+    ) -> Sequence[str]:
+        """Have a helper container run tar over the volume."""
+        return await self._volumes.read(volume, write, compressed=compressed)
+
+    async def write_volume(self, volume: Volume, pieces: AsyncIterable[bytes], *, compressed: bool) -> None:
+        """Make the volume anew and have a helper container run tar in it."""
+        await self._volumes.write(volume, pieces, compressed=compressed)
+
+    async def forget(self) -> None:
+        """Remove the containers, and the volume with their names and keys."""
+        for environment in await self.list():
+            await self.remove(environment.userhash)
+
+        def remove(api: docker.APIClient) -> None:
+            with suppress(NotFound):
+                api.remove_volume(system_volume_name(self._instance))
+
+        await self._docker.call(remove)
 
     async def close(self) -> None:
         """End the thread pool."""

@@ -1,1 +1,1 @@
-"""Rows in an SQL database: SQLite now; nothing here forbids PostgreSQL."""
+"""Rows in an SQL database: SQLite, or PostgreSQL where several servers share it."""

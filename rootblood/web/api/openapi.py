@@ -40,6 +40,7 @@ _ANY_REQUEST_FAILS = (
 _FAILURE_HEADERS = {
     HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
     HTTPStatus.FORBIDDEN: ("WWW-Authenticate",),
+    HTTPStatus.CONFLICT: ("Upload-Offset",),
     HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
@@ -106,6 +107,7 @@ def _described(operation: Operation) -> dict[str, Any]:
                 "description": operation.status.phrase,
                 **({"content": _content("application/json", operation.gives)} if operation.gives else {}),
                 **({"headers": _headers("Location", required=True)} if operation.location_of else {}),
+                **({"headers": _headers_given(operation.gives_headers)} if operation.gives_headers else {}),
             },
             **{
                 str(status.value): {"$ref": f"#/components/responses/{_name(status)}"}
@@ -113,7 +115,11 @@ def _described(operation: Operation) -> dict[str, Any]:
             },
         },
     }
-    parameters = [*_path_parameters(operation), *_query_parameters(operation)]
+    parameters = [
+        *_path_parameters(operation),
+        *_query_parameters(operation),
+        *_header_parameters(operation),
+    ]
     if parameters:
         described["parameters"] = parameters
     if operation.takes is not None:
@@ -121,6 +127,8 @@ def _described(operation: Operation) -> dict[str, Any]:
             "required": not operation.takes_password,
             "content": _content("application/json", operation.takes),
         }
+    if operation.streams:
+        described["requestBody"] = {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
     return described
 
 
@@ -132,7 +140,7 @@ def _failures_of(operation: Operation) -> Sequence[HTTPStatus]:
     found = {*_ANY_REQUEST_FAILS, *operation.fails}
     if _PATH_PART.search(operation.path) is not None:
         found.add(HTTPStatus.NOT_FOUND)
-    if operation.takes is not None or operation.asks is not None:
+    if operation.takes or operation.asks or operation.asks_headers:
         found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     if operation.takes_password:
         found.add(HTTPStatus.TOO_MANY_REQUESTS)
@@ -151,6 +159,17 @@ def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         for name, schema in asked["properties"].items():
             required = name in asked.get("required", [])
             yield {"name": name, "in": "query", "required": required, "schema": schema}
+
+
+def _header_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
+    if operation.asks_headers is not None:
+        for name, schema in operation.asks_headers.model_json_schema()["properties"].items():
+            yield {"name": name, "in": "header", "required": True, "schema": schema}
+
+
+def _headers_given(model: type[BaseModel]) -> dict[str, Any]:
+    properties = model.model_json_schema()["properties"]
+    return {name: {"required": True, "schema": schema} for name, schema in properties.items()}
 
 
 def _failure(status: HTTPStatus) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rootblood.domain.audit import Actor
 from rootblood.domain.tokens import Scope
 from rootblood.web.api.auth import ApiAuthentication, Caller
 from rootblood.web.api.problems import faults_of, problem
+from rootblood.web.bodies import PIECES, streaming
 
 _JSON = "application/json"
 
@@ -30,7 +31,8 @@ class Call:
     """The parts of the path that the operation's path names."""
 
     body: Any
-    """What the operation takes, made of the request's body; None where it takes nothing."""
+    """What the operation takes, made of the request's body; None where it takes nothing. For one that
+    `streams` it is the body's pieces, an asynchronous iterator of bytes."""
 
     origin: str
     """What the caller calls this site."""
@@ -40,6 +42,12 @@ class Call:
 
     query: Any = None
     """What the operation asks for beside the path, made of the query; None where it asks for nothing."""
+
+    headers: Any = None
+    """Likewise, made of the headers."""
+
+    length: int | None = None
+    """Of the body, in bytes; None where that is not known ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,15 @@ class Operation:
     asks: type[BaseModel] | None = None
     """Its query, of plain values; None means that it has none."""
 
+    asks_headers: type[BaseModel] | None = None
+    """Headers that the request must have: the aliases of the model's fields, of plain values."""
+
+    gives_headers: type[BaseModel] | None = None
+    """Likewise of the answer, which has no body then."""
+
+    streams: bool = False
+    """Whether the body is taken as it comes, whatever its type and size."""
+
     fails: Sequence[HTTPStatus] = ()
     """How it may fail beside what any operation of its kind does: see `openapi`."""
 
@@ -81,6 +98,7 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
     """What does an operation at each request for it."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        body: Any
         if operation.takes_password:
             body = await _body_of(request, operation)
             if isinstance(body, web.Response):
@@ -88,12 +106,13 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
             caller = await authentication.caller_by_body(request, operation.scope, body)
         else:
             caller = await authentication.caller(request, operation.scope)
-            body = await _body_of(request, operation)
+            body = request[PIECES] if operation.streams else await _body_of(request, operation)
             if isinstance(body, web.Response):
                 return body
-        query = _query_of(request, operation)
-        if isinstance(query, web.Response):
-            return query
+        query, headers = _query_of(request, operation), _headers_of(request, operation)
+        for refusal in (query, headers):
+            if isinstance(refusal, web.Response):
+                return refusal
         call = Call(
             caller=caller,
             path=request.match_info,
@@ -101,10 +120,15 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
             origin=authentication.origin(request),
             actor=authentication.actor(request, caller),
             query=query,
+            headers=headers,
+            length=request.content_length if request.body_exists else 0,
         )
         answer = await operation.act(call)
         if answer is None:
             return web.Response(status=operation.status)
+        if operation.gives_headers is not None:
+            told = {name: str(value) for name, value in answer.model_dump(by_alias=True).items()}
+            return web.Response(status=operation.status, headers=told)
         response = web.Response(
             status=operation.status, body=answer.model_dump_json().encode(), content_type=_JSON
         )
@@ -112,7 +136,7 @@ def handler_of(operation: Operation, authentication: ApiAuthentication) -> Handl
             response.headers["Location"] = operation.location_of(answer)
         return response
 
-    return handle
+    return streaming(handle) if operation.streams else handle
 
 
 def _query_of(request: web.Request, operation: Operation) -> BaseModel | web.Response | None:
@@ -126,6 +150,25 @@ def _query_of(request: web.Request, operation: Operation) -> BaseModel | web.Res
     except ValidationError as error:
         return problem(
             request, HTTPStatus.UNPROCESSABLE_ENTITY, "the query is not as it should be", faults_of(error)
+        )
+
+
+def _headers_of(request: web.Request, operation: Operation) -> BaseModel | web.Response | None:
+    """What the operation asks for, made of the request's headers; a response where it will not do."""
+    if operation.asks_headers is None:
+        return None
+    names = [field.alias or name for name, field in operation.asks_headers.model_fields.items()]
+    given = {name: request.headers.getall(name) for name in names if name in request.headers}
+    if any(len(values) > 1 for values in given.values()):
+        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "a header is given twice")
+    try:
+        return operation.asks_headers.model_validate_strings({name: given[name][0] for name in given})
+    except ValidationError as error:
+        return problem(
+            request,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "the headers are not as they should be",
+            faults_of(error),
         )
 
 

@@ -1,4 +1,4 @@
-"""What the store promises, on a real database file."""
+"""What the store promises, on real databases."""
 
 import asyncio
 import random
@@ -15,25 +15,25 @@ from rootblood.settings import AccountSettings, Settings
 from rootblood.stores.base import AccountStore
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
+from tests.stores.sql.conftest import env_of
 
 KEY = PublicKey("ssh-ed25519", b"one blob", "alice@laptop \x1b[2J")
 OTHER_KEY = PublicKey("ssh-rsa", b"another blob")
 
 ADD_MANY = """
 import asyncio, sys
-from pathlib import Path
 from rootblood.domain.accounts import new_userhash
 from rootblood.settings import Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 
 async def main():
-    settings = Settings(state_dir=Path(sys.argv[1]))
+    settings = Settings()
     database = Database(settings)
     store = SqlAccountStore(database, settings.accounts)
-    for number in range(int(sys.argv[3])):
+    for number in range(int(sys.argv[2])):
         await store.add(
-            name=f"{sys.argv[2]}{number}", userhash=new_userhash(), admin=False, password_hash=None, keys=[]
+            name=f"{sys.argv[1]}{number}", userhash=new_userhash(), admin=False, password_hash=None, keys=[]
         )
     await database.close()
 
@@ -265,9 +265,9 @@ async def test_two_processes_adding_accounts_at_once_share_no_uid(
             sys.executable,
             "-c",
             ADD_MANY,
-            str(settings.state_dir),
             prefix,
             "50",
+            env=env_of(settings),
             stderr=asyncio.subprocess.PIPE,
         )
         for prefix in ("a", "b")

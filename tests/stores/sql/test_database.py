@@ -1,99 +1,13 @@
-"""Transactions, file modes, and what becomes of the errors of the database."""
+"""Transactions, and what becomes of the errors of the database, on either kind."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from rootblood.errors import ConfigurationError, ConflictError, StoreUnavailableError
 from rootblood.settings import DatabaseSettings, Settings
 from rootblood.stores.sql.database import Database, uninterrupted
-from rootblood.stores.sql.schema import upgrade
-
-INSERT = text(
-    "INSERT INTO accounts (uid, name, userhash, state, admin, published, created_at)"
-    " VALUES (:uid, :name, :name, 'active', 0, 0, '2026-01-01')"
-)
-COUNT = text("SELECT count(*) FROM accounts")
-
-
-@pytest.fixture
-async def impatient(settings: Settings, database: Database) -> AsyncIterator[Database]:
-    """The same database, for those who do not wait long."""
-    made = Database(settings.model_copy(update={"database": DatabaseSettings(busy_timeout_s=0.5)}))
-    assert made.file == database.file
-    yield made
-    await made.close()
-
-
-def file_of(database: Database) -> Path:
-    assert database.file is not None
-    return database.file
-
-
-async def count(database: Database) -> int:
-    async with database.read() as session:
-        return int((await session.scalars(COUNT)).one())
-
-
-async def pragma(database: Database, name: str) -> object:
-    async with database.read() as session:
-        return (await session.scalars(text(f"PRAGMA {name}"))).one()
-
-
-async def test_the_file_and_its_directory_are_the_owners_alone(database: Database) -> None:
-    async with database.write() as session:
-        await session.execute(INSERT, {"uid": 1, "name": "a"})
-
-        def modes() -> dict[str, int]:
-            directory = file_of(database).parent
-            return {path.name: path.stat().st_mode & 0o777 for path in [directory, *directory.iterdir()]}
-
-        assert {
-            "state": 0o700,
-            "rootblood.db": 0o600,
-            "rootblood.db-wal": 0o600,
-            "rootblood.db-shm": 0o600,
-        } == await asyncio.to_thread(modes)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("journal_mode", "wal"), ("foreign_keys", 1), ("synchronous", 1), ("busy_timeout", 5000)],
-)
-async def test_every_connection_is_prepared(database: Database, name: str, value: object) -> None:
-    assert value == await pragma(database, name)
-
-
-async def test_only_create_makes_the_file(bare_database: Database) -> None:
-    assert not await bare_database.exists()
-    with pytest.raises(StoreUnavailableError):
-        await count(bare_database)
-    assert not await bare_database.exists()
-
-    await bare_database.create()
-
-    assert await bare_database.exists()
-
-
-async def test_a_file_that_others_may_read_is_refused(database: Database) -> None:
-    await asyncio.to_thread(file_of(database).chmod, 0o640)
-
-    for use in (database.exists, database.create):
-        with pytest.raises(ConfigurationError, match="chmod 600"):
-            await use()
-
-
-async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    await asyncio.to_thread((tmp_path / "state").touch)
-    database = Database(Settings(state_dir=tmp_path / "state"))
-
-    with pytest.raises(ConfigurationError, match="cannot make the database"):
-        await database.create()
+from tests.stores.sql.statements import COUNT, INSERT, count
 
 
 @pytest.mark.parametrize(
@@ -105,34 +19,13 @@ async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
         ("sqlite+aiosqlite:///file:x?uri=true", "must name a file"),
         ("sqlite+nonsense:///x.db", "no async driver"),
         ("nonsense://host/db", "no async driver"),
+        ("postgresql://host/db", r"begins with postgresql\+asyncpg://"),
+        ("postgresql+asyncpg://host:x/db", "not a URL"),
     ],
 )
 def test_a_url_that_cannot_be_used(url: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
-        Database(Settings(database=DatabaseSettings(url=url)))
-
-
-async def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
-    state_dir = tmp_path / "a b%20#?c=d&"
-    database = Database(Settings(state_dir=state_dir))
-    try:
-        await upgrade(database)
-        assert 0 == await count(database)
-    finally:
-        await database.close()
-
-    assert await asyncio.to_thread((state_dir / "rootblood.db").is_file)
-
-
-async def test_a_url_of_ones_own(tmp_path: Path) -> None:
-    database = Database(Settings(database=DatabaseSettings(url=f"sqlite+aiosqlite:///{tmp_path}/own.db")))
-    try:
-        await upgrade(database)
-        assert 0 == await count(database)
-    finally:
-        await database.close()
-
-    assert await asyncio.to_thread((tmp_path / "own.db").is_file)
+        Database(Settings(database=DatabaseSettings.model_validate({"url": url})))
 
 
 async def test_a_write_is_seen_by_the_next_read(database: Database) -> None:
@@ -245,32 +138,6 @@ async def test_many_writers_at_once_all_get_their_turn(settings: Settings, datab
     await other.close()
 
 
-async def test_a_database_locked_by_another_process_is_unavailable_to_writers_only(
-    impatient: Database,
-) -> None:
-    def lock() -> sqlite3.Connection:
-        connection = sqlite3.connect(file_of(impatient), check_same_thread=False, isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")
-        return connection
-
-    async def write() -> None:
-        async with impatient.write() as session:
-            await session.execute(INSERT, {"uid": 1, "name": "a"})
-
-    holder = await asyncio.to_thread(lock)
-    try:
-        # Those that queue behind the first are not made to wait for it and then for themselves again.
-        async with asyncio.timeout(5):
-            results = await asyncio.gather(*(write() for _ in range(20)), return_exceptions=True)
-        assert [StoreUnavailableError] * 20 == [type(result) for result in results]
-        assert 0 == await count(impatient)
-    finally:
-        await asyncio.to_thread(holder.close)
-
-    await write()
-    assert 1 == await count(impatient)
-
-
 async def test_more_readers_than_connections_wait_and_then_give_up(impatient: Database) -> None:
     async def hold(ready: asyncio.Semaphore) -> None:
         async with impatient.read() as session:
@@ -279,7 +146,8 @@ async def test_more_readers_than_connections_wait_and_then_give_up(impatient: Da
             await asyncio.Event().wait()
 
     ready = asyncio.Semaphore(0)
-    holders = [asyncio.create_task(hold(ready)) for _ in range(4)]
+    size = 4 if impatient.file else 8
+    holders = [asyncio.create_task(hold(ready)) for _ in range(size)]
     for _ in holders:
         await ready.acquire()
 
@@ -292,44 +160,27 @@ async def test_more_readers_than_connections_wait_and_then_give_up(impatient: Da
     assert 0 == await count(impatient)
 
 
-async def test_a_file_that_is_no_database_is_unavailable(bare_database: Database) -> None:
-    await bare_database.create()
-    await asyncio.to_thread(file_of(bare_database).write_bytes, b"something else entirely, " * 100)
+async def test_writers_take_turns_with_those_of_another_process(
+    settings: Settings, database: Database
+) -> None:
+    """What a store has read in a transaction that writes still holds when it writes."""
+    other = Database(settings)
 
-    with pytest.raises(StoreUnavailableError):
-        await count(bare_database)
+    async def add_next(using: Database) -> None:
+        async with using.write() as session:
+            highest = await session.scalar(COUNT)
+            await asyncio.sleep(0)  # let the others in, if they can come in
+            await session.execute(INSERT, {"uid": highest, "name": str(highest)})
 
+    await asyncio.gather(*(add_next(using) for _ in range(20) for using in (database, other)))
 
-async def test_a_database_that_went_away_is_unavailable(settings: Settings, database: Database) -> None:
-    await database.close()
-    await asyncio.to_thread(file_of(database).rename, settings.state_dir / "elsewhere.db")
-
-    with pytest.raises(StoreUnavailableError, match="the database does not answer"):
-        await count(database)
-
-
-async def test_foreign_keys_are_off_while_the_schema_changes_and_on_again_after(database: Database) -> None:
-    async with database.change_schema() as connection:
-        assert 0 == (await connection.scalars(text("PRAGMA foreign_keys"))).one()
-
-    assert 1 == await pragma(database, "foreign_keys")
+    assert 40 == await count(database)
+    await other.close()
 
 
-def test_the_url_of_the_settings_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_its_name_says_where_it_is_and_no_password(settings: Settings) -> None:
+    url = "postgresql+asyncpg://alice:secret@db.example.org:5433/rb"
+    guarded = settings.model_copy(update={"database": DatabaseSettings.model_validate({"url": url})})
 
-    assert tmp_path / "state" / "rootblood.db" == file_of(Database(Settings()))
-
-
-def test_closing_leaves_a_file_that_any_sqlite_reads(tmp_path: Path) -> None:
-    settings = Settings(state_dir=tmp_path / "state")
-
-    async def make() -> None:
-        database = Database(settings)
-        await upgrade(database)
-        await database.close()
-
-    asyncio.run(make())
-
-    with closing(sqlite3.connect(tmp_path / "state" / "rootblood.db")) as connection:
-        assert [(0,)] == connection.execute(str(COUNT)).fetchall()
+    assert "PostgreSQL database rb on db.example.org:5433" == Database(guarded).name
+    assert "secret" not in repr(guarded)

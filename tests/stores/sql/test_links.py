@@ -1,4 +1,4 @@
-"""What the store of one-time links promises, on a real database file."""
+"""What the store of one-time links promises, on real databases."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the store of login sessions promises, on a real database file."""
+"""What the store of login sessions promises, on real databases."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace

@@ -13,16 +13,16 @@ from rootblood.settings import Settings
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.models import Base
 from rootblood.stores.sql.schema import schema_is_current, upgrade
+from tests.stores.sql.conftest import env_of
 
 UPGRADE = """
-import asyncio, sys
-from pathlib import Path
+import asyncio
 from rootblood.settings import Settings
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
 
 async def main():
-    database = Database(Settings(state_dir=Path(sys.argv[1])))
+    database = Database(Settings())
     print(await upgrade(database))
     await database.close()
 
@@ -92,7 +92,8 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(bare_database: Databa
         await fail_half_way()
 
     async with bare_database.read() as session:
-        assert [] == (await session.scalars(text("SELECT name FROM sqlite_master"))).all()
+        connection = await session.connection()
+        assert [] == await connection.run_sync(lambda connection: inspect(connection).get_table_names())
 
 
 async def test_two_processes_may_upgrade_at_once(settings: Settings) -> None:
@@ -101,7 +102,7 @@ async def test_two_processes_may_upgrade_at_once(settings: Settings) -> None:
             sys.executable,
             "-c",
             UPGRADE,
-            str(settings.state_dir),
+            env=env_of(settings),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -1,4 +1,4 @@
-"""What the store of API tokens promises, on a real database file."""
+"""What the store of API tokens promises, on real databases."""
 
 from datetime import UTC, datetime, timedelta
 
