@@ -55,6 +55,9 @@ class _Spooling:
         self.export = export
         self.task = task
         self.archive: Archive | None = None
+        self.is_kept = False
+        """Whether the tarball is ready; what it was made in may still be on its way to a stop."""
+
         self._preface_bytes = preface_bytes
 
     @property
@@ -190,7 +193,8 @@ class Exports:
             ConflictError: one of this account is on its way there already.
             StoreUnavailableError: the disk fails.
         """
-        if any(spooling.export.userhash == account.userhash for spooling in self._spooling.values()):
+        mine = [each for each in self._spooling.values() if each.export.userhash == account.userhash]
+        if not all(spooling.is_kept for spooling in mine):
             raise ConflictError("a tarball of yours is on its way already; wait for it, or delete it")
         now = _now()
         await asyncio.to_thread(self._spool.delete_expired, now)
@@ -277,29 +281,32 @@ class Exports:
         self, account: Account, export: Export, growing: GrowingExport, preface: bytes, by: Actor
     ) -> None:
         log = _log.bind(userhash=account.userhash, export=export.id)
+        spooling = self._spooling[export.id]
         try:
             async with self._making(account, export.format) as archive:
-                spooling = self._spooling[export.id]
                 spooling.archive = archive
                 while data := await archive.read():
                     await asyncio.to_thread(growing.write, preface + data)
                     preface = b""
                 await asyncio.to_thread(growing.finish, spooling.progress, archive.warnings)
-            log.info("export_ready", bytes=spooling.progress.bytes)
-            made = _told(export.content, export.format, archive.progress)
-            self._record(account, Action.EXPORT_MADE, by, f"{made}, kept here for a while")
+                spooling.is_kept = True
+                made = _told(export.content, export.format, archive.progress)
+                self._record(account, Action.EXPORT_MADE, by, f"{made}, kept here for a while")
+                log.info("export_ready", bytes=spooling.progress.bytes)
         except RootBloodError as error:
-            log.warning("export_failed", cause=str(error))
-            await self._fail(growing, str(error))
+            log.warning("export_failed", cause=str(error), kept=spooling.is_kept)
+            await self._fail(spooling, growing, str(error))
         except asyncio.CancelledError:
-            await self._fail(growing, _STOPPED)
+            await self._fail(spooling, growing, _STOPPED)
             raise
         except Exception:
             log.exception("export_crashed")
-            await self._fail(growing, _CRASHED)
+            await self._fail(spooling, growing, _CRASHED)
 
     @staticmethod
-    async def _fail(growing: GrowingExport, cause: str) -> None:
+    async def _fail(spooling: _Spooling, growing: GrowingExport, cause: str) -> None:
+        if spooling.is_kept:  # what failed is to stop the environment again
+            return
         try:
             await asyncio.to_thread(growing.fail, cause)
         except StoreUnavailableError as error:  # the next start of the server cleans up

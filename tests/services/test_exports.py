@@ -202,6 +202,11 @@ async def test_whatever_was_read_is_in_the_trail(world: World) -> None:
 async def test_what_is_kept_is_in_the_trail_once_it_is(world: World) -> None:
     exports = world.exports()
     await done(exports, world.alice, await exports.spool(world.alice, GZIP, by=BOB))
+
+    async def is_told() -> bool:
+        return bool(world.trail)
+
+    await eventually(is_told)
     assert world.trail == [
         ("alice", Action.EXPORT_MADE, BOB, "home.tar.gz, 7 bytes of home, kept here for a while")
     ]
@@ -271,6 +276,25 @@ async def test_the_oldest_makes_room(world: World) -> None:
     assert [export.id for export in await exports.list(world.alice)] == [made[2].id, made[1].id]
 
 
+async def test_what_is_ready_stays_whatever_becomes_of_its_environment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = asyncio.Event()
+
+    async def stop(_userhash: str, **_options: object) -> None:
+        stopping.set()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(world.engine, "stop", stop)
+    exports = world.exports()
+    export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    await stopping.wait()
+    another = await exports.spool(world.alice, GZIP)
+    await exports.close()
+    assert (await exports.find(world.alice, export.id)).state is ExportState.READY
+    assert (await exports.find(world.alice, another.id)).state is not ExportState.RUNNING
+
+
 async def test_a_stop_of_the_server_breaks_off_and_says_so(world: World) -> None:
     await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
     exports = world.exports()
@@ -295,7 +319,7 @@ async def test_what_another_account_has_is_not_there(world: World) -> None:
 
 
 async def test_expired_is_gone(world: World) -> None:
-    exports = world.exports(spool_expiry_s=0.2)
+    exports = world.exports(spool_expiry_s=2)
     export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
 
     async def is_gone() -> bool:
