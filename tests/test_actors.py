@@ -10,6 +10,7 @@ import pytest
 import rootblood
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
+from rootblood.services.exports import Exports
 from rootblood.services.links import Links
 from rootblood.services.logins import Logins
 from rootblood.services.tokens import Tokens
@@ -23,7 +24,7 @@ RECORDED = {
         for name, method in inspect.getmembers(kind, inspect.isfunction)
         if "by" in inspect.signature(method).parameters
     }
-    for kind in (Accounts, Environments, Links, Logins, Tokens)
+    for kind in (Accounts, Environments, Exports, Links, Logins, Tokens)
 }
 
 

@@ -33,6 +33,12 @@ class Scope(StrEnum):
     KEYS_WRITE = "keys:write"
     """As good as a login: who may add a key may log in by SSH."""
 
+    EXPORT_READ = "export:read"
+    """Downloads the home: the tarballs that are kept, and one made on the spot."""
+
+    EXPORT_WRITE = "export:write"
+    """Has tarballs made and kept, and deletes them."""
+
     LOGINS_READ = "login-sessions:read"
     LOGINS_WRITE = "login-sessions:write"
     TOKENS_READ = "tokens:read"

@@ -45,6 +45,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _told(content: ExportContent, kind: ArchiveFormat, home: Progress) -> str:
+    return f"{content.value}.{kind.value}, {home.bytes} bytes of home"
+
+
 class _Spooling:
     """An export on its way into the spool, and who watches it."""
 
@@ -52,6 +56,9 @@ class _Spooling:
         self.export = export
         self.task = task
         self.archive: Archive | None = None
+        self.is_kept = False
+        """Whether the tarball is ready; what it was made in may still be on its way to a stop."""
+
         self._preface_bytes = preface_bytes
 
     @property
@@ -118,6 +125,8 @@ class Exports:
     ) -> AsyncIterator[Archive]:
         """Make a tarball of the account's home, to be read as it comes.
 
+        What was read of it is in the account's trail, also where that is not the whole.
+
         Args:
             account: whose home.
             kind: how it is compressed.
@@ -130,6 +139,19 @@ class Exports:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: as
                 `Environments.link`.
         """
+        async with self._making(account, kind, on_step) as archive:
+            try:
+                yield archive
+            finally:
+                if archive.progress.bytes:
+                    broken_off = "" if archive.is_whole else ", broken off"
+                    told = _told(content, kind, archive.progress)
+                    self._record(account, Action.EXPORT_MADE, by, told + broken_off)
+
+    @asynccontextmanager
+    async def _making(
+        self, account: Account, kind: ArchiveFormat, on_step: StepListener | None = None
+    ) -> AsyncIterator[Archive]:
         with self._counted(account):
             async with (
                 self._environments.used(account, LeaseKind.EXPORT, kind.value),
@@ -148,9 +170,6 @@ class Exports:
                     raise LimitReachedError("the tarball takes too long; use rsync") from error
                 finally:
                     archive.close()
-                    if archive.is_whole:
-                        what = f"{content.value}.{kind.value}, {archive.progress.bytes} bytes of home"
-                        self._record(account, Action.EXPORT_MADE, by, what)
 
     async def spool(
         self,
@@ -178,7 +197,8 @@ class Exports:
             ConflictError: one of this account is on its way there already.
             StoreUnavailableError: the disk fails.
         """
-        if any(spooling.export.userhash == account.userhash for spooling in self._spooling.values()):
+        mine = [each for each in self._spooling.values() if each.export.userhash == account.userhash]
+        if not all(spooling.is_kept for spooling in mine):
             raise ConflictError("a tarball of yours is on its way already; wait for it, or delete it")
         now = _now()
         await asyncio.to_thread(self._spool.delete_expired, now)
@@ -265,27 +285,32 @@ class Exports:
         self, account: Account, export: Export, growing: GrowingExport, preface: bytes, by: Actor
     ) -> None:
         log = _log.bind(userhash=account.userhash, export=export.id)
+        spooling = self._spooling[export.id]
         try:
-            async with self.stream(account, export.format, by=by, content=export.content) as archive:
-                spooling = self._spooling[export.id]
+            async with self._making(account, export.format) as archive:
                 spooling.archive = archive
                 while data := await archive.read():
                     await asyncio.to_thread(growing.write, preface + data)
                     preface = b""
                 await asyncio.to_thread(growing.finish, spooling.progress, archive.warnings)
-            log.info("export_ready", bytes=spooling.progress.bytes)
+                spooling.is_kept = True
+                made = _told(export.content, export.format, archive.progress)
+                self._record(account, Action.EXPORT_MADE, by, f"{made}, kept here for a while")
+                log.info("export_ready", bytes=spooling.progress.bytes)
         except RootBloodError as error:
-            log.warning("export_failed", cause=str(error))
-            await self._fail(growing, str(error))
+            log.warning("export_failed", cause=str(error), kept=spooling.is_kept)
+            await self._fail(spooling, growing, str(error))
         except asyncio.CancelledError:
-            await self._fail(growing, _STOPPED)
+            await self._fail(spooling, growing, _STOPPED)
             raise
         except Exception:
             log.exception("export_crashed")
-            await self._fail(growing, _CRASHED)
+            await self._fail(spooling, growing, _CRASHED)
 
     @staticmethod
-    async def _fail(growing: GrowingExport, cause: str) -> None:
+    async def _fail(spooling: _Spooling, growing: GrowingExport, cause: str) -> None:
+        if spooling.is_kept:  # what failed is to stop the environment again
+            return
         try:
             await asyncio.to_thread(growing.fail, cause)
         except StoreUnavailableError as error:  # the next start of the server cleans up

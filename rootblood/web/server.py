@@ -38,6 +38,7 @@ from rootblood.web.api.admin.accounts import AccountOperations
 from rootblood.web.api.admin.bans import BanOperations
 from rootblood.web.api.admin.environments import EnvironmentOperations
 from rootblood.web.api.auth import ApiAuthentication
+from rootblood.web.api.exports import ExportOperations
 from rootblood.web.api.imports import ImportOperations
 from rootblood.web.api.operations import Api
 from rootblood.web.api.problems import problem
@@ -50,6 +51,9 @@ from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
 from rootblood.web.calls.tarballs import TarballOperations
 from rootblood.web.clients import Clients
+from rootblood.web.exports.downloads import Downloads
+from rootblood.web.exports.live import LiveExports
+from rootblood.web.exports.spooled import SpooledExports
 from rootblood.web.health import Health
 from rootblood.web.middlewares import (
     count_responses,
@@ -60,6 +64,7 @@ from rootblood.web.middlewares import (
 from rootblood.web.pages import Pages
 from rootblood.web.pages.account import AccountPage
 from rootblood.web.pages.dashboard import Dashboard
+from rootblood.web.pages.exports import ExportPages
 from rootblood.web.pages.imports import ImportPage
 from rootblood.web.pages.links import LinkPages
 from rootblood.web.pages.login import LoginPages
@@ -125,10 +130,10 @@ class WebDoor:
         logins: who has come in.
         links: let a browser in, once each.
         tokens: what programs show in place of a login.
+        exports: homes as tarballs.
         penalties: from where too many wrong passwords came.
         bans: from where nobody may come.
         administration: what administrators do by the API.
-        exports: tarballs of homes.
         takeout: accounts as tarballs.
         visits: remember the last login.
         audit: what was done to accounts.
@@ -151,10 +156,10 @@ class WebDoor:
         logins: Logins,
         links: Links,
         tokens: Tokens,
+        exports: Exports,
         penalties: Penalties,
         bans: Bans,
         administration: Administration,
-        exports: Exports,
         takeout: Takeout,
         visits: Visits,
         audit: Audit,
@@ -192,7 +197,10 @@ class WebDoor:
         self._logins = logins
         self._links = links
         self._tokens = tokens
+        self._exports = exports
         self._audit = audit
+        self._authentication = ApiAuthentication(self._doorkeeper, tokens)
+        self._downloads = Downloads(self._authentication)
         self._sockets: TerminalSockets | None = None
         self._server: web.Server | None = None
         self._tmux_sessions = TmuxSessions(environments)
@@ -225,7 +233,8 @@ class WebDoor:
         return self._sockets.open_of(account) if self._sockets is not None else []
 
     def ask_again(self, account: Account) -> None:
-        """Have the terminals closed at once whose browsers are not logged in to the account any more."""
+        """End terminals and downloads of the account at once whose clients may not have them any more."""
+        self._downloads.ask_again(account.userhash)
         if self._sockets is not None:
             self._sockets.ask_again(account.userhash)
 
@@ -299,6 +308,7 @@ class WebDoor:
             presence=self._presence,
             tmux_sessions=tmux_sessions,
             logins=self._logins,
+            exports=self._exports,
             pages=pages,
         )
         routes = [
@@ -310,6 +320,9 @@ class WebDoor:
                 doorkeeper=self._doorkeeper, members=members, accounts=self._accounts, pages=pages
             ).routes(),
             *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
+            *ExportPages(members=members, exports=self._exports, pages=pages).routes(),
+            *LiveExports(self._exports, self._downloads).routes(),
+            *SpooledExports(self._exports, self._downloads).routes(),
             *ImportPage(members, pages).routes(),
             *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
             *terminal.routes(),
@@ -324,9 +337,10 @@ class WebDoor:
                 outlooks=self._outlooks,
                 presence=self._presence,
                 tmux_sessions=self._tmux_sessions,
-                authentication=ApiAuthentication(self._doorkeeper, self._tokens),
+                authentication=self._authentication,
                 base=base,
                 others=[
+                    *ExportOperations(self._exports, base).operations(),
                     *ImportOperations(self._imports, self._unpackings, base).operations(),
                     *AccountOperations(self._accounts, self._administration, base).operations(),
                     *EnvironmentOperations(
@@ -343,9 +357,13 @@ class WebDoor:
         # A proxy may take the path of the site off or leave it.
         bases = {"", base}
         api_paths = tuple(prefix + PREFIX for prefix in bases)
+        download_paths = tuple(f"{prefix}/export/" for prefix in bases)
 
         def refusal(request: web.Request, status: HTTPStatus, text: str) -> web.Response:
-            tell = problem if request.path.startswith(api_paths) else pages.refusal
+            by_program = request.path.startswith(api_paths) or (
+                request.path.startswith(download_paths) and "Authorization" in request.headers
+            )
+            tell = problem if by_program else pages.refusal
             return tell(request, status, text)
 
         open_paths = {"/healthz", "/readyz", *(prefix + path for prefix in bases for path in assets.paths)}
@@ -361,6 +379,7 @@ class WebDoor:
         )
         application.on_response_prepare.append(security_headers)
         application.on_shutdown.append(terminal.sockets.stop)
+        application.on_shutdown.append(self._downloads.stop)
         application.on_cleanup.append(dashboard.progress.stop)
         application.add_routes(
             web.RouteDef(route.method, prefix + route.path, route.handler, route.kwargs)

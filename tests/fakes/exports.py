@@ -12,7 +12,7 @@ from typing import cast
 import asyncssh
 
 from rootblood.domain.accounts import Account, AccountState
-from rootblood.domain.audit import Actor
+from rootblood.domain.audit import OPERATOR, Actor, Door
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
 from rootblood.errors import LimitReachedError, RootBloodError
 from rootblood.services.archives import Archive
@@ -20,6 +20,7 @@ from rootblood.services.exports import Exports
 from rootblood.ssh.bytestream import ByteStream
 from rootblood.ssh.drive import Drive
 
+VISITOR = Actor(Door.SSH, "192.0.2.7")
 MADE_AT = datetime(2026, 11, 23, 18, 4, 5, tzinfo=UTC)
 
 
@@ -78,6 +79,9 @@ class FakeExports:
         """How a stream ends."""
 
         self.running = 0
+        self.actors: list[Actor] = []
+        """Who asked for tarballs."""
+
         self.kept: list[Export] = []
         self.to_come: list[Export] = []
         """What `follow` tells of a tarball that is spooled."""
@@ -96,8 +100,10 @@ class FakeExports:
         return next(export for export in self.kept if export.id == export_id), self.directory / export_id
 
     @asynccontextmanager
-    async def stream(self, _account: Account, _kind: ArchiveFormat, *, by: Actor) -> AsyncIterator[Archive]:
-        del by
+    async def stream(
+        self, _account: Account, _kind: ArchiveFormat, *, by: Actor = OPERATOR
+    ) -> AsyncIterator[Archive]:
+        self.actors.append(by)
         if self.refusal is not None:
             raise self.refusal
         self.running += 1
@@ -108,8 +114,8 @@ class FakeExports:
         if self.farewell is not None:
             raise self.farewell
 
-    async def spool(self, _account: Account, kind: ArchiveFormat, *, by: Actor) -> Export:
-        del by
+    async def spool(self, _account: Account, kind: ArchiveFormat, *, by: Actor = OPERATOR) -> Export:
+        self.actors.append(by)
         if self.refusal is not None:
             raise self.refusal
         return replace(ready(b""), state=ExportState.RUNNING, format=kind)
@@ -150,7 +156,8 @@ def make_drive(exports: FakeExports, stream: ByteStream) -> Drive:
     async def account() -> Account:
         return make_account()
 
-    return Drive(cast("Exports", exports), account, asyncio.get_running_loop().create_task, stream.tell)
+    loop = asyncio.get_running_loop()
+    return Drive(cast("Exports", exports), account, loop.create_task, stream.tell, VISITOR)
 
 
 TOO_MANY = LimitReachedError("you have tarballs on their way already; wait for one of them")

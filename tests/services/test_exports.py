@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.audit import Action, Actor, Door
 from rootblood.domain.environments import EnvironmentState, Identity
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
@@ -34,6 +35,9 @@ from tests.fakes.engine import FakeEngine, FakeHost
 GZIP = ArchiveFormat.GZIP
 
 
+BOB = Actor(Door.API, "192.0.2.7", "bob")
+
+
 class World:
     """An installation with one account, alice, and how her exports are made."""
 
@@ -47,9 +51,13 @@ class World:
         self.spooled = directory / "exports"
         self.spool = Spool(self.spooled, max_bytes=1000, min_free_bytes=0)
         self.spool.recover()
+        self.trail: list[tuple[str, Action, Actor, str]] = []
 
     def exports(self, **settings: float) -> Exports:
-        return Exports(self.environments, self.spool, ExportSettings.model_validate(settings))
+        return Exports(self.environments, self.spool, ExportSettings.model_validate(settings), self.record)
+
+    def record(self, account: Account, action: Action, by: Actor, detail: str = "") -> None:
+        self.trail.append((account.name, action, by, detail))
 
     @property
     def runs(self) -> bool:
@@ -177,6 +185,36 @@ async def test_no_longer_than_may_be(world: World) -> None:
     assert not world.runs
 
 
+async def test_whatever_was_read_is_in_the_trail(world: World) -> None:
+    exports = world.exports()
+    async with exports.stream(world.alice, GZIP, by=BOB) as archive:
+        while await archive.read():
+            pass
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x" * 500), hold=True)
+    async with exports.stream(world.alice, ArchiveFormat.ZSTD, by=BOB) as archive:
+        await archive.read()
+    assert world.trail == [
+        ("alice", Action.EXPORT_MADE, BOB, "home.tar.gz, 7 bytes of home"),
+        ("alice", Action.EXPORT_MADE, BOB, "home.tar.zst, 500 bytes of home, broken off"),
+    ]
+
+
+async def test_what_is_kept_is_in_the_trail_once_it_is(world: World) -> None:
+    exports = world.exports()
+    await done(exports, world.alice, await exports.spool(world.alice, GZIP, by=BOB))
+
+    async def is_told() -> bool:
+        return bool(world.trail)
+
+    await eventually(is_told)
+    assert world.trail == [
+        ("alice", Action.EXPORT_MADE, BOB, "home.tar.gz, 7 bytes of home, kept here for a while")
+    ]
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x") + b"nonsense")
+    await done(exports, world.alice, await exports.spool(world.alice, GZIP, by=BOB))
+    assert len(world.trail) == 1
+
+
 async def test_a_tarball_in_the_spool(world: World) -> None:
     exports = world.exports()
     begun = await exports.spool(world.alice, GZIP)
@@ -238,6 +276,25 @@ async def test_the_oldest_makes_room(world: World) -> None:
     assert [export.id for export in await exports.list(world.alice)] == [made[2].id, made[1].id]
 
 
+async def test_what_is_ready_stays_whatever_becomes_of_its_environment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = asyncio.Event()
+
+    async def stop(_userhash: str, **_options: object) -> None:
+        stopping.set()
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(world.engine, "stop", stop)
+    exports = world.exports()
+    export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    await stopping.wait()
+    another = await exports.spool(world.alice, GZIP)
+    await exports.close()
+    assert (await exports.find(world.alice, export.id)).state is ExportState.READY
+    assert (await exports.find(world.alice, another.id)).state is not ExportState.RUNNING
+
+
 async def test_a_stop_of_the_server_breaks_off_and_says_so(world: World) -> None:
     await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
     exports = world.exports()
@@ -262,7 +319,7 @@ async def test_what_another_account_has_is_not_there(world: World) -> None:
 
 
 async def test_expired_is_gone(world: World) -> None:
-    exports = world.exports(spool_expiry_s=0.2)
+    exports = world.exports(spool_expiry_s=2)
     export = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
 
     async def is_gone() -> bool:

@@ -13,7 +13,16 @@ from rootblood.domain.audit import OPERATOR
 from rootblood.domain.exports import ArchiveFormat
 from rootblood.errors import ConflictError, EnvironmentBrokenError, LimitReachedError, StoreUnavailableError
 from rootblood.ssh.drive_files import AHEAD_BYTES, KEPT_BYTES, LiveFile, SpooledFile, TextFile
-from tests.fakes.exports import TOO_MANY, FakeArchive, FakeExports, make_account
+from tests.fakes.exports import (
+    TOO_MANY,
+    VISITOR,
+    FakeArchive,
+    FakeChannel,
+    FakeExports,
+    make_account,
+    make_drive,
+    make_stream,
+)
 
 BROKEN = EnvironmentBrokenError("no whole tarball: ./x: Permission denied")
 MIB = 1024 * 1024
@@ -129,3 +138,14 @@ async def test_a_text_and_a_spooled_file_are_read_anywhere(tmp_path: Path) -> No
         await file.close()
     with pytest.raises(StoreUnavailableError):
         await asyncio.to_thread(SpooledFile, path)
+
+
+async def test_who_takes_a_tarball_is_told_to_who_makes_it(tmp_path: Path) -> None:
+    exports = FakeExports(tmp_path)
+    exports.archive = FakeArchive([b"abc"])
+    drive = make_drive(exports, make_stream(FakeChannel()))
+    file = await drive.open(await drive.find("home.tar.gz"))
+    assert await file.read(0, 9) == b"abc"
+    await file.close()
+    assert [told async for told in drive.spool(ArchiveFormat.ZSTD)] == []
+    assert exports.actors == [VISITOR, VISITOR]

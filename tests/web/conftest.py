@@ -18,6 +18,7 @@ from rootblood.domain.accounts import Account
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
+from rootblood.services.archives import EXPORT_PROGRAM
 from rootblood.services.audit import Audit
 from rootblood.services.bans import Bans
 from rootblood.services.endings import Endings
@@ -153,12 +154,12 @@ class House:
     logins: Logins
     links: Links
     tokens: Tokens
+    exports: Exports
     visits: Visits
     audit: Audit
     login_store: SqlLoginStore
     bans: Bans
     administration: Administration
-    exports: Exports
     takeout: Takeout
     penalties: Penalties = field(default_factory=lambda: Penalties(PenaltySettings()))
     """Of every door that is opened with no others."""
@@ -177,10 +178,10 @@ class House:
             logins=self.logins,
             links=self.links,
             tokens=self.tokens,
+            exports=self.exports,
             penalties=Penalties(penalties) if penalties is not None else self.penalties,
             bans=self.bans,
             administration=self.administration,
-            exports=self.exports,
             takeout=self.takeout,
             visits=self.visits,
             audit=self.audit,
@@ -229,6 +230,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         FakeHost(tmp_path / "host"),
         programs={
             TIMEOUT_PROGRAM: [sys.executable, str(FAKES / "disk_use.py")],
+            EXPORT_PROGRAM: [sys.executable, str(FAKES / "exporter.py")],
             IMPORT_PROGRAM: [sys.executable, str(FAKES / "importer.py")],
             "/usr/bin/tmux": [sys.executable, str(FAKES / "tmux.py")],
         },
@@ -253,6 +255,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     )
     accounts = Accounts(store, passwords, endings, audit.record)
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
+    await asyncio.to_thread(spool.recover)
     exports = Exports(environments, spool, settings.exports, audit.record)
     logins = Logins(login_store, settings.web, endings, audit.record)
     tokens = Tokens(SqlTokenStore(database), audit.record)

@@ -1,14 +1,19 @@
 """TLS from files, and files that will not do."""
 
+import asyncio
 import ssl
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from rootblood.domain.accounts import Account
+from rootblood.domain.tokens import Scope
 from rootblood.errors import ConfigurationError
 from rootblood.settings import WebSettings
 from rootblood.web.tls import read_tls
+from tests.fakes.exporter import GOOD_END, frame
 from tests.web.conftest import House, NewBrowser
 
 
@@ -38,6 +43,27 @@ async def test_a_login_over_tls(house: House, settings: WebSettings, new_browser
         assert url.startswith("https://")
         assert {"__Host-rootblood"} == browser.cookies.keys()
         assert 200 == (await browser.get("/")).status
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http1.0"])
+@pytest.mark.parametrize("end", [GOOD_END, frame(b"e", b'{"files": 1, "error": "x", "warnings": []}')])
+async def test_a_download_that_breaks_off_is_no_good_end(
+    house: House, alice: Account, settings: WebSettings, tmp_path: Path, *, version: str, end: bytes
+) -> None:
+    home = house.engine.host.home(alice.userhash)
+    home.mkdir()
+    (home / "frames").write_bytes(frame(b"d", b"x" * 500_000) * 9 + end)
+    async with house.open(settings) as url:
+        secret, _ = await house.tokens.create(
+            alice, name="x", scopes={Scope.EXPORT_READ}, lifetime=timedelta(hours=1)
+        )
+        process = await asyncio.create_subprocess_exec(
+            "curl", "-sS", version, "--cacert", str(settings.tls_cert_file), "-o", str(tmp_path / "home"),
+            "-H", f"Authorization: Bearer {secret}", f"{url}/export/home.tar.gz",
+        )  # fmt: skip
+        status = await process.wait()
+    assert (end == GOOD_END) == (status == 0)
+    assert end != GOOD_END or (tmp_path / "home").stat().st_size == 4_500_000
 
 
 def test_without_files_there_is_none() -> None:

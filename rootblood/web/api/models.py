@@ -3,13 +3,13 @@
 Text that somebody else wrote is given as it is: it is data here, and whoever shows it escapes it.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from rootblood.domain import audit, environments, homes, keys, logins, tmux, tokens, visitors
+from rootblood.domain import audit, environments, exports, homes, keys, logins, tmux, tokens, visitors
 from rootblood.domain import leases as outlooks
 from rootblood.domain.tokens import Scope
 
@@ -330,6 +330,78 @@ class Tokens(_Answer):
     """The account's tokens, the newest first."""
 
     tokens: list[Token]
+
+
+class NewExport(_Request):
+    """A tarball of the home to make."""
+
+    format: exports.ArchiveFormat
+
+
+class Export(_Answer):
+    """A tarball of the home that is kept, or being made."""
+
+    id: str
+    content: exports.ExportContent
+    format: exports.ArchiveFormat
+    state: exports.ExportState
+    created_at: datetime
+    expires_at: datetime
+    """When it is deleted."""
+
+    bytes: int
+    """Of the tarball, until now."""
+
+    files: int
+    """Files, directories and links read, until now."""
+
+    bytes_per_s: int | None
+    """How fast it is being made, on average; null where it is not."""
+
+    size: int | None
+    """In bytes, once it is ready, as are the next two."""
+
+    sha256: str | None
+    url: str | None
+    """Where it is downloaded, with a token or a login."""
+
+    warnings: list[str]
+    """What it lacks, in the words of tar."""
+
+    error: str | None
+    """Why it failed."""
+
+    @classmethod
+    def of(cls, export: exports.Export, *, url: str) -> "Export":
+        """A tarball of the account."""
+        ready = export.state is exports.ExportState.READY
+        rate = None
+        if export.state is exports.ExportState.RUNNING:
+            rate = int(
+                export.progress.bytes / max(1.0, (datetime.now(UTC) - export.created_at).total_seconds())
+            )
+        return cls(
+            id=export.id,
+            content=export.content,
+            format=export.format,
+            state=export.state,
+            created_at=export.created_at,
+            expires_at=export.expires_at,
+            bytes=export.progress.bytes,
+            files=export.progress.files,
+            bytes_per_s=rate,
+            size=export.progress.bytes if ready else None,
+            sha256=export.sha256,
+            url=url if ready else None,
+            warnings=list(export.warnings),
+            error=export.error,
+        )
+
+
+class Exports(_Answer):
+    """The account's tarballs, the newest first."""
+
+    exports: list[Export]
 
 
 class NewToken(_Request):

@@ -18,6 +18,7 @@ from rootblood.domain.rendering import LAST_STOPS
 from rootblood.errors import EnvironmentFailedError, NotFoundError, RootBloodError
 from rootblood.link.pool import StepListener
 from rootblood.services.environments import RESTART_GRACE_S, Environments
+from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
 from rootblood.services.logins import Logins
 from rootblood.services.outlooks import Outlooks
@@ -53,6 +54,7 @@ class _Sources:
     presence: Presence
     tmux_sessions: TmuxSessions
     logins: Logins
+    exports: Exports
 
 
 class Dashboard:
@@ -66,6 +68,7 @@ class Dashboard:
         presence: who is attached.
         tmux_sessions: listed and ended.
         logins: likewise.
+        exports: tarballs of the home, listed.
         pages: renders it.
     """
 
@@ -79,10 +82,11 @@ class Dashboard:
         presence: Presence,
         tmux_sessions: TmuxSessions,
         logins: Logins,
+        exports: Exports,
         pages: Pages,
     ) -> None:
         self._members = members
-        self._sources = _Sources(environments, homes, outlooks, presence, tmux_sessions, logins)
+        self._sources = _Sources(environments, homes, outlooks, presence, tmux_sessions, logins, exports)
         self._pages = pages
         self.progress = ProgressPages(pages)
 
@@ -108,6 +112,7 @@ class Dashboard:
             attached=self._sources.presence.of(account),
             logins=await self._sources.logins.list(account),
             this_login=visitor.login.id,
+            exports=await self._sources.exports.list(account),
             **await self._environment(account),
         )
 
