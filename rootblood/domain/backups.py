@@ -109,7 +109,7 @@ class Manifest:
             volume = part.pop("volume")
             part["kind"] = "installation" if volume is None else "home" if volume["userhash"] else "global"
             part["userhash"] = volume["userhash"] if volume else None
-        times = {key: value[key].isoformat(timespec="seconds") for key in ("started_at", "finished_at")}
+        times = {key: value[key].isoformat() for key in ("started_at", "finished_at")}
         return {"format": FORMAT, **value, **times}
 
     @classmethod
