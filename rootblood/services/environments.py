@@ -33,13 +33,19 @@ from rootblood.domain.environments import (
 )
 from rootblood.domain.leases import LeaseKind
 from rootblood.engines.base import STOP_GRACE_S, Engine, StreamProtocol
-from rootblood.errors import EnvironmentFailedError, ImageMissingError, RootBloodError
+from rootblood.errors import (
+    EnvironmentFailedError,
+    ImageMissingError,
+    NotFoundError,
+    RootBloodError,
+    StoreUnavailableError,
+)
 from rootblood.link.calls import answer_calls
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
 from rootblood.services.audit import Record, unrecorded
-from rootblood.services.leases import Hold, unheld
+from rootblood.services.leases import Hold, IfUnused, always_unused, unheld
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings
@@ -108,6 +114,7 @@ class Environments:
         metrics: Metrics = UNMEASURED,
         record: Record = unrecorded,
         hold: Hold = unheld,
+        if_unused: IfUnused = always_unused,
         locks: AccountLocks | None = None,
     ) -> None:
         """Take the parts; without `locks`, no other process may use the same ones."""
@@ -119,6 +126,7 @@ class Environments:
         self._metrics = metrics
         self._record = record
         self._hold = hold
+        self._if_unused = if_unused
         self._locks = locks or ProcessLocks()
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
@@ -378,11 +386,14 @@ class Environments:
         return output.data.decode(errors="replace")
 
     @asynccontextmanager
-    async def lent(self, account: Account, *, on_step: StepListener | None = None) -> AsyncIterator[None]:
-        """Have the account's environment run for the length of a block, and leave it as it was found.
+    async def lent(
+        self, account: Account, kind: LeaseKind, detail: str = "", *, on_step: StepListener | None = None
+    ) -> AsyncIterator[None]:
+        """Use the account's environment for the length of a block, and leave it as it was found.
 
-        One that had to be started is stopped again at the end, unless somebody else uses it by then. Neither
-        is in the account's trail: whatever borrows it is. Raises as `start`.
+        One that had to be started is stopped again at the end, unless somebody else uses it by then, at this
+        server or another. Neither is in the account's trail: whatever borrows it is. Arguments as `used`.
+        Raises as `start`.
         """
         details = await self._engine.inspect(account.userhash)
         was_running = details is not None and details.environment.state is EnvironmentState.RUNNING
@@ -390,8 +401,9 @@ class Environments:
         lending.borrowers += 1
         lending.started |= not was_running
         try:
-            await self._ensure(account, on_step)
-            yield
+            async with self.used(account, kind, detail):
+                await self._ensure(account, on_step)
+                yield
         finally:
             lending.borrowers -= 1
             if lending.borrowers == 0 and not lending.started:
@@ -405,7 +417,12 @@ class Environments:
             return  # somebody has borrowed it while the lock was waited for, and gives it back
         del self._lent[account.userhash]
         if not self._pool.is_used(account.userhash):
-            await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
+            try:
+                async with self._if_unused(account) as unused:
+                    if unused:
+                        await self._engine.stop(account.userhash, grace_s=RESTART_GRACE_S)
+            except (StoreUnavailableError, NotFoundError) as error:  # it runs on, then
+                _log.warning("environment_not_given_back", userhash=account.userhash, cause=str(error))
 
     async def remove(
         self, account: Account, reason: StopReason | None = None, *, by: Actor = OPERATOR
@@ -425,7 +442,7 @@ class Environments:
         Raises:
             EnvironmentFailedError: something is there still.
         """
-        async with self.lent(account):
+        async with self.lent(account, LeaseKind.EXPORT, "deletion"):
             left = await self.run(
                 account, [*_DELETE_BELOW, f"/global/{account.name}"], timeout_s=_DELETE_S, max_bytes=4096
             )

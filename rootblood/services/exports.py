@@ -153,10 +153,7 @@ class Exports:
         self, account: Account, kind: ArchiveFormat, on_step: StepListener | None = None
     ) -> AsyncIterator[Archive]:
         with self._counted(account):
-            async with (
-                self._environments.used(account, LeaseKind.EXPORT, kind.value),
-                self._environments.lent(account, on_step=on_step),
-            ):
+            async with self._environments.lent(account, LeaseKind.EXPORT, kind.value, on_step=on_step):
                 _, archive = await self._environments.open_program(
                     account,
                     export_command(kind, self._levels[kind]),

@@ -262,10 +262,7 @@ class Imports:
     async def _running(
         self, account: Account, arguments: Sequence[str], *, on_step: StepListener | None = None
     ) -> AsyncIterator[_Program]:
-        async with (
-            self._environments.used(account, LeaseKind.IMPORT),
-            self._loans.lent(account, on_step=on_step),
-        ):
+        async with self._loans.lent(account, LeaseKind.IMPORT, on_step=on_step):
             _, program = await self._environments.open_program(
                 account, [IMPORT_PROGRAM, *arguments], _Program, timeout_s=_START_TIMEOUT_S
             )

@@ -18,7 +18,7 @@ from rootblood.domain.leases import LeaseKind, NewLease, kept_detail
 from rootblood.domain.logins import new_id
 from rootblood.errors import RootBloodError
 from rootblood.settings import LeaseSettings
-from rootblood.stores.base import LeaseStore
+from rootblood.stores.base import IdlenessStore, LeaseStore
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -38,11 +38,23 @@ async def unheld(account: Account, kind: LeaseKind, detail: str = "") -> AsyncIt
     yield
 
 
+IfUnused = Callable[[Account], AbstractAsyncContextManager[bool]]
+"""Says whether an environment may be stopped in a block; see `Leases.if_unused`."""
+
+
+@asynccontextmanager
+async def always_unused(account: Account) -> AsyncIterator[bool]:
+    """Know of no use: for environments that one process alone lets anybody into."""
+    del account
+    yield True
+
+
 class Leases:
     """The leases of this process.
 
     Args:
         store: where they are kept.
+        idleness: where it is decided that nobody may come in for a moment.
         settings: for how long they hold.
         stop_bound_s: how long to wait for an environment that is being stopped.
         poll_s: how often to ask whether it is.
@@ -51,12 +63,14 @@ class Leases:
     def __init__(
         self,
         store: LeaseStore,
+        idleness: IdlenessStore,
         settings: LeaseSettings,
         *,
         stop_bound_s: float = STOP_BOUND_S,
         poll_s: float = _POLL_S,
     ) -> None:
         self._store = store
+        self._idleness = idleness
         self._settings = settings
         self._stop_bound_s = stop_bound_s
         self._poll_s = poll_s
@@ -99,6 +113,28 @@ class Leases:
         finally:
             del self._held[lease.id]
             await self._close(lease)
+
+    @asynccontextmanager
+    async def if_unused(self, account: Account) -> AsyncIterator[bool]:
+        """Whether nobody uses the account's environment, at this server or another.
+
+        Where nobody does, whoever wants to waits for the end of the block.
+
+        Raises:
+            StoreUnavailableError: nobody can tell.
+            NotFoundError: there is no such account any more.
+        """
+        idleness = (await self._store.known(account.userhash)).idleness
+        unused = await self._idleness.begin_stop(
+            account.userhash,
+            looked_at=idleness.looked_at if idleness is not None else None,
+            for_s=self._stop_bound_s,
+        )
+        try:
+            yield unused
+        finally:
+            if unused:
+                await self._idleness.end_stop(account.userhash, done=True)
 
     async def renew(self) -> None:
         """Say that all that is held still is. Raises `StoreUnavailableError`."""

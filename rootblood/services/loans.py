@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import structlog
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.leases import LeaseKind
 from rootblood.errors import RootBloodError
 from rootblood.link.pool import StepListener
 from rootblood.services.environments import Environments
@@ -39,15 +40,22 @@ class Loans:
         self._closed = False
 
     @asynccontextmanager
-    async def lent(self, account: Account, *, on_step: StepListener | None = None) -> AsyncIterator[None]:
+    async def lent(
+        self, account: Account, kind: LeaseKind, *, on_step: StepListener | None = None
+    ) -> AsyncIterator[None]:
         """Have the account's environment run for the length of a block, and a while.
+
+        Args:
+            account: whose environment.
+            kind: what for.
+            on_step: called before each step that takes time, should it have to be started.
 
         Raises:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError, StoreUnavailableError: as
                 `Environments.start`.
         """
         stack = AsyncExitStack()
-        await stack.enter_async_context(self._environments.lent(account, on_step=on_step))
+        await stack.enter_async_context(self._environments.lent(account, kind, on_step=on_step))
         try:
             yield
         finally:

@@ -90,7 +90,8 @@ class Server:
 
     def __post_init__(self) -> None:
         ground = self.ground
-        self.leases = Leases(ground.lease_store, LEASES, stop_bound_s=5, poll_s=0.01)
+        idleness = SqlIdlenessStore(ground.database, ground.clocks.database)
+        self.leases = Leases(ground.lease_store, idleness, LEASES, stop_bound_s=5, poll_s=0.01)
         self.environments = Environments(
             engine=ground.engine,
             store=ground.store,
@@ -98,6 +99,7 @@ class Server:
             keys=ground.keys,
             settings=LinkSettings(),
             hold=self.leases.hold,
+            if_unused=self.leases.if_unused,
         )
         self.reaper = Reaper(
             accounts=ground.accounts,
@@ -105,7 +107,7 @@ class Server:
             activity=Activity(self.environments, self.settings),
             notices=Notices(self.environments),
             leases=ground.lease_store,
-            store=SqlIdlenessStore(ground.database, ground.clocks.database),
+            store=idleness,
             server=self.leases.server,
             lease_settings=LEASES,
             settings=self.settings,

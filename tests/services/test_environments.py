@@ -12,6 +12,7 @@ import pytest
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep, EnvironmentState, RestartReason, StopReason
+from rootblood.domain.leases import LeaseKind
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 from rootblood.link.keys import LinkKeys, create_link_keys, read_link_keys
 from rootblood.link.link import ENTER_PROGRAM, Link, SessionRequest
@@ -295,7 +296,11 @@ async def test_what_runs_is_entered_without_a_lock(
     with_locks: Environments, locks: FileAccountLocks, alice: Account
 ) -> None:
     await with_locks.start(alice)
-    async with locks.hold(alice.userhash), with_locks.link(alice) as link, with_locks.lent(alice):
+    async with (
+        locks.hold(alice.userhash),
+        with_locks.link(alice) as link,
+        with_locks.lent(alice, LeaseKind.EXPORT),
+    ):
         assert b"hi" == await echoed(link, b"hi")
 
 

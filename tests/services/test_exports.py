@@ -16,6 +16,7 @@ from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Action, Actor, Door
 from rootblood.domain.environments import EnvironmentState, Identity
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
+from rootblood.domain.leases import LeaseKind
 from rootblood.errors import ConflictError, LimitReachedError, NotFoundError
 from rootblood.link.keys import LinkKeys, create_link_keys, read_link_keys
 from rootblood.link.link import ENTER_PROGRAM
@@ -160,7 +161,10 @@ async def test_an_environment_that_somebody_came_to_use_goes_on(world: World) ->
 
 async def test_who_stops_reading_stops_it(world: World) -> None:
     await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
-    async with world.environments.lent(world.alice), world.exports().stream(world.alice, GZIP) as archive:
+    async with (
+        world.environments.lent(world.alice, LeaseKind.EXPORT),
+        world.exports().stream(world.alice, GZIP) as archive,
+    ):
         assert await archive.read() == b"x"
         archive.close()
         await eventually(partial(asyncio.to_thread, (world.home / "left").exists))

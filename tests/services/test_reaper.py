@@ -66,6 +66,22 @@ async def test_a_short_use_between_two_looks_counts(ground: Ground, server: Serv
     assert Verdict.IDLE is (await server.look_on(540)).verdict
 
 
+async def test_what_was_borrowed_runs_on_for_who_came_in_at_another_server(
+    ground: Ground, server: Server
+) -> None:
+    await server.environments.stop(ground.alice)
+    other = ground.server()
+    async with server.environments.lent(ground.alice, LeaseKind.EXPORT):
+        assert ground.runs
+    assert not ground.runs
+
+    async with other.leases.hold(ground.alice, LeaseKind.SSH):
+        async with server.environments.lent(ground.alice, LeaseKind.EXPORT):
+            assert ground.runs
+        assert ground.runs
+    await other.close()
+
+
 async def test_the_uses_of_a_server_that_died_are_over_a_while_later(ground: Ground, server: Server) -> None:
     other = ground.server()
     use = other.leases.hold(ground.alice, LeaseKind.SSH)

@@ -44,6 +44,7 @@ from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.idleness import SqlIdlenessStore
 from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
@@ -241,7 +242,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     visit_store = SqlVisitStore(database)
     visits = Visits(visit_store, audit.record)
     lease_store = SqlLeaseStore(database)
-    leases = Leases(lease_store, settings.leases)
+    leases = Leases(lease_store, SqlIdlenessStore(database), settings.leases)
     login_store = SqlLoginStore(database)
     endings = Endings()
     environments = Environments(
@@ -252,6 +253,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         settings=LinkSettings(),
         record=audit.record,
         hold=leases.hold,
+        if_unused=leases.if_unused,
     )
     accounts = Accounts(store, passwords, endings, audit.record)
     spool = Spool(tmp_path / "exports", max_bytes=2**20, min_free_bytes=0)
