@@ -78,5 +78,5 @@ async def test_what_was_used_since_the_start_adds_up(docker_rig: DockerRig, alic
     after = await docker_rig.engine.stats(alice.userhash)
     assert before is not None
     assert after is not None
-    assert after.cpu_ns - before.cpu_ns >= 0.3e9
+    assert after.cpu_ns - before.cpu_ns >= 0.27e9  # the process counts by another clock than its cgroup
     assert after.network_bytes >= before.network_bytes

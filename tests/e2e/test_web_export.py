@@ -294,7 +294,7 @@ def test_a_copy_that_broke_off_is_resumed(
     programs_of.curl(kept["url"], "-o", "whole")
     whole = (tmp_path / "whole").read_bytes()
     partly = tmp_path / "home.tar.gz"
-    curl = programs_of.begin(kept["url"], "-O", "--limit-rate", "200k")
+    curl = programs_of.begin(kept["url"], "-O", "--limit-rate", "20k")
     wait_until(lambda: partly.exists() and partly.stat().st_size > 0, timeout_s=20)
     curl.kill()
     curl.communicate()

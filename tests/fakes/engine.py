@@ -241,8 +241,18 @@ class FakeEngine:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the standard library's own
         stderr_read, stderr_write = os.pipe()
+        starting = asyncio.ensure_future(
+            asyncio.to_thread(self._start, environment.userhash, argv, theirs, stderr_write)
+        )
         try:
-            process = await asyncio.to_thread(self._start, environment.userhash, argv, theirs, stderr_write)
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            process = await starting  # it is begun all the same, and nobody else would end it
+            process.kill()
+            await asyncio.to_thread(process.wait)
+            ours.close()
+            os.close(stderr_read)
+            raise
         finally:
             theirs.close()
             os.close(stderr_write)

@@ -280,6 +280,11 @@ async def test_what_became_of_it_is_forgotten_after_a_while(
     await alices.call("POST", f"{UPLOAD}/unpack", {})
     await ended(alices, "done")
 
+    async with asyncio.timeout(10):
+        while any(  # noqa: ASYNC110 - a task of the service
+            record.ended_at is None for record in house.unpackings._records.values()
+        ):
+            await asyncio.sleep(0.01)
     now = house.unpackings._clock()
     monkeypatch.setattr(house.unpackings, "_clock", lambda: now + 3700)
 

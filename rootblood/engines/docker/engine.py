@@ -6,6 +6,7 @@ many tasks and servers at one container an account: whoever loses the race finds
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -73,6 +74,7 @@ _AMBIGUOUS = "is ambiguous"
 _NO_SUCH_SOURCE = "bind source path does not exist"
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
+_NETWORK_PATIENCE_S = 3.0
 
 _SAMPLE_INTERVAL_S = 0.25
 """Between the two looks at a counter of CPU time that make a rate."""
@@ -341,13 +343,22 @@ class DockerEngine:
                     labels={INSTANCE_LABEL: self._instance},
                 )
             except APIError as error:
-                if error.status_code != _CONFLICT:
+                # Of two that are made with the same addresses at once, Docker refuses one for those.
+                if error.status_code != _CONFLICT and not self._comes_up(api, names):
                     raise
         # The oldest stays, by everybody's reckoning; no container is on another while there are several.
         for extra in sorted(api.networks(names=names), key=lambda row: (row["Created"], row["Id"]))[1:]:
             _log.info("network_made_twice", network=name, removed=extra["Id"])
             with suppress(NotFound):
                 api.remove_network(extra["Id"])
+
+    @staticmethod
+    def _comes_up(api: docker.APIClient, names: Sequence[str]) -> bool:
+        """Whether there is such a network, in a moment: one that is being made is not listed yet."""
+        deadline = time.monotonic() + _NETWORK_PATIENCE_S
+        while not (found := bool(api.networks(names=[*names]))) and time.monotonic() < deadline:
+            time.sleep(_ENSURE_PAUSE_S)
+        return found
 
     def _run_helper(self, api: docker.APIClient, document: bytes) -> None:
         created = api.create_container(

@@ -180,6 +180,9 @@ async function sessions() {
 // which one it got: it is the one that is shown in a terminal more than before.
 async function remember(asked, listedBefore) {
   const [before, now] = [await listedBefore, await listed()];
+  if (sessionOfAddress() !== asked) {
+    return; // it has ended meanwhile, or another one was chosen
+  }
   const more = [...(now ?? [])].filter(([number, attached]) => before && attached > (before.get(number) ?? 0));
   if (more.length === 1) {
     chooseSession(more[0][0]);

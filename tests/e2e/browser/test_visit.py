@@ -143,7 +143,8 @@ async def test_a_logout_in_one_tab_closes_the_terminal_in_another(open_window: O
 async def test_an_environment_that_is_stopped_is_seen_to_start(open_window: OpenWindow) -> None:
     async with open_window(color_scheme="dark") as window:
         page = await window.log_in("alice", ALICE_PASSWORD)
-        await page.get_by_role("button", name="Stop").click()
+        await page.locator("summary", has_text="Stop").click()
+        await page.get_by_role("button", name="Stop now").click()
         await expect(page.get_by_text("stopped", exact=True)).to_be_visible(timeout=WAIT_MS)
         await page.add_init_script(_NOTE_STATES)
         await page.get_by_role("link", name="Terminal").click()
