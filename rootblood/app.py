@@ -55,6 +55,7 @@ from rootblood.ssh.hostkeys import create_host_key, read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stores.base import AccountLocks
 from rootblood.stores.locks import FileAccountLocks
+from rootblood.stores.servers import Servers
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
@@ -97,6 +98,7 @@ class Core:
     leases: Leases
     outlooks: Outlooks
     reaper: Reaper
+    servers: Servers
     visits: Visits
     logins: Logins
     links: Links
@@ -135,6 +137,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
     try:
         if not await schema_is_current(database):
             raise ConfigurationError(f"the database has no schema, or an old one; {SETUP_HINT}")
+        servers = Servers(settings.state_dir.absolute() / "servers")
+        await asyncio.to_thread(servers.enter)
         engine = build_engine(settings)
         endings = Endings()
         passwords = Passwords(settings.passwords)
@@ -144,7 +148,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         visits = Visits(visit_store, audit.record)
         lease_store = SqlLeaseStore(database)
         idleness_store = SqlIdlenessStore(database)
-        leases = Leases(lease_store, idleness_store, settings.leases)
+        leases = Leases(lease_store, idleness_store, settings.leases, server=servers.own)
         locks = _account_locks(settings, database)
         environments = Environments(
             engine=engine,
@@ -198,6 +202,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     lease_settings=settings.leases,
                     settings=settings.reaper,
                 ),
+                servers=servers,
                 visits=visits,
                 logins=logins,
                 links=Links(SqlLinkStore(database), audit.record),
@@ -237,6 +242,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             await engine.close()
             await locks.close()
             passwords.close()
+            await asyncio.to_thread(servers.leave)
     finally:
         await database.close()
 

@@ -242,7 +242,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     visit_store = SqlVisitStore(database)
     visits = Visits(visit_store, audit.record)
     lease_store = SqlLeaseStore(database)
-    leases = Leases(lease_store, SqlIdlenessStore(database), settings.leases)
+    leases = Leases(lease_store, SqlIdlenessStore(database), settings.leases, server="this")
     login_store = SqlLoginStore(database)
     endings = Endings()
     environments = Environments(
