@@ -44,7 +44,9 @@ from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.reaper import Reaper
+from rootblood.services.reconcile import Reconciler
 from rootblood.services.restores import Restores, require_restored
+from rootblood.services.strays import Strays
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
@@ -98,6 +100,7 @@ class Core:
     leases: Leases
     outlooks: Outlooks
     reaper: Reaper
+    reconciler: Reconciler
     servers: Servers
     visits: Visits
     logins: Logins
@@ -113,10 +116,10 @@ class Core:
     audit: Audit
 
 
-def build_engine(settings: Settings) -> Engine:
-    """The engine the settings name; it is not asked anything yet."""
+def build_engine(settings: Settings, server: str = "") -> Engine:
+    """The engine the settings name, for the process of that ID; it is not asked anything yet."""
     sockets = settings.state_dir.absolute() / "sockets" if settings.engine.direct_streams else None
-    return DockerEngine(settings.engine, settings.environment, settings.limits, sockets)
+    return DockerEngine(settings.engine, settings.environment, settings.limits, sockets, server=server)
 
 
 @asynccontextmanager
@@ -139,7 +142,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             raise ConfigurationError(f"the database has no schema, or an old one; {SETUP_HINT}")
         servers = Servers(settings.state_dir.absolute() / "servers")
         await asyncio.to_thread(servers.enter)
-        engine = build_engine(settings)
+        engine = build_engine(settings, servers.own)
         endings = Endings()
         passwords = Passwords(settings.passwords)
         store = SqlAccountStore(database, settings.accounts)
@@ -201,6 +204,18 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     server=leases.server,
                     lease_settings=settings.leases,
                     settings=settings.reaper,
+                ),
+                reconciler=Reconciler(
+                    engine=engine,
+                    accounts=accounts,
+                    environments=environments,
+                    strays=Strays(environments, settings.ssh.hangup_grace_s),
+                    leases=lease_store,
+                    turns=idleness_store,
+                    servers=servers,
+                    locks=locks,
+                    record=audit.record,
+                    settings=settings.reconcile,
                 ),
                 servers=servers,
                 visits=visits,
@@ -406,7 +421,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         metrics_ready: asyncio.Future[str] | None = None
         try:
             async with asyncio.TaskGroup() as doors:
-                doors.create_task(_prepare(core.environments))
+                doors.create_task(_tidy(core, stop))
                 doors.create_task(core.audit.keep_small(stop))
                 doors.create_task(core.reaper.watch(stop))
                 doors.create_task(core.exports.expire(stop))
@@ -443,6 +458,12 @@ def _told_to_stop() -> asyncio.Event:
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, begin_to_stop)
     return stop
+
+
+async def _tidy(core: Core, stop: asyncio.Event) -> None:
+    """Make what is missing, then clear away what is left over, now and at intervals."""
+    await _prepare(core.environments)
+    await core.reconciler.watch(stop)
 
 
 async def _prepare(environments: Environments) -> None:

@@ -505,6 +505,13 @@ class ReaperSettings(_Group):
     """For how long `rb keep` may ask: a week. 0: there is no `rb keep`."""
 
 
+class ReconcileSettings(_Group):
+    """How often the engine and the database are compared, and what is left over is cleared away."""
+
+    interval_s: Seconds = 300.0
+    """Besides once at each start of a server."""
+
+
 class LogSettings(_Group):
     """What is written to stderr."""
 
@@ -543,6 +550,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     leases: LeaseSettings = LeaseSettings()
     reaper: ReaperSettings = ReaperSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
     log: LogSettings = LogSettings()
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rootblood import __version__
-from rootblood.cli import backup, ban, db, doctor, env, key, reap, serve, setup, user
+from rootblood.cli import backup, ban, db, doctor, env, key, reap, reconcile, serve, setup, user
 from rootblood.cli.output import explain, make_streams_lenient, note, say
 from rootblood.errors import RootBloodError
 from rootblood.logs import configure_logs
@@ -56,6 +56,7 @@ app.command("serve")(serve.serve)
 app.command("setup")(setup.setup)
 app.command("doctor")(doctor.doctor)
 app.command("reap")(reap.reap)
+app.command("reconcile")(reconcile.reconcile)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(user.app, name="user")

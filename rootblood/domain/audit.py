@@ -50,6 +50,7 @@ class Action(StrEnum):
     ENVIRONMENT_REMOVED = "environment_removed"
     ENVIRONMENT_KEPT = "environment_kept"
     KEEP_ENDED = "keep_ended"
+    RECONCILED = "reconciled"
     CREATED = "created"
     LOCKED = "locked"
     UNLOCKED = "unlocked"

@@ -20,6 +20,7 @@ from rootblood.domain.environments import (
     Usage,
     Volume,
 )
+from rootblood.domain.reconciliation import Holding, Lack
 
 StreamProtocol = TypeVar("StreamProtocol", bound=asyncio.Protocol)
 
@@ -140,6 +141,18 @@ class Engine(Protocol):
                 in and the volume is in pieces.
             EngineUnavailableError, ImageMissingError: see above.
         """
+
+    async def holdings(self) -> Sequence[Holding]:
+        """What there is for this installation and its accounts, homes and what all share aside."""
+
+    async def discard(self, holding: Holding) -> bool:
+        """Remove one of those; False when it was not there.
+
+        What runs in a container has `STOP_GRACE_S` to end.
+        """
+
+    async def lacks(self) -> Sequence[Lack]:
+        """What `install` would make anew."""
 
     async def forget(self) -> None:
         """Remove all environments, and the names and files that `install` gave them; volumes stay.

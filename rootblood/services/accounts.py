@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rootblood.domain.accounts import (
+    NOBODY,
     Account,
     AccountState,
     is_account_name,
@@ -26,9 +27,6 @@ from rootblood.services.passwords import Passwords
 from rootblood.stores.base import AccountStore
 
 _FINGERPRINT_PREFIX = "SHA256:"
-
-_NOBODY = "0" * 32
-"""A userhash that no account has: what is asked for in place of an account that is not there."""
 
 
 class Accounts:
@@ -190,7 +188,7 @@ class Accounts:
         if not is_account_name(name):
             return None
         account = await self._store.by_name(name)
-        has_key = await self._store.has_key(account.userhash if account is not None else _NOBODY, blob)
+        has_key = await self._store.has_key(account.userhash if account is not None else NOBODY, blob)
         if account is None or account.state is not AccountState.ACTIVE or not has_key:
             return None
         return account

@@ -5,7 +5,7 @@ Every method on rows is one transaction. A database that does not answer, or sta
 that changes an account raises `NotFoundError` when there is none of that userhash, or only its tombstone.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -241,6 +241,9 @@ class LeaseStore(Protocol):
 
     async def end_keep(self, userhash: str) -> bool:
         """End it; False when there is none that holds."""
+
+    async def by_server(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """All leases that a process renews, lapsed or not, by that process: ID and userhash of each."""
 
     async def known(self, userhash: str) -> Known:
         """What there is of the account's environment. Raises `NotFoundError`."""

@@ -21,7 +21,9 @@ _SUFFIX = ".lock"
 
 
 class Servers:
-    """The processes of one state directory, this one among them. All of it blocks, none of it waits.
+    """The processes of one state directory, this one among them.
+
+    All of it blocks, none of it waits. Where the disk fails, `StoreUnavailableError` is raised.
 
     Args:
         directory: of the files, made where it is missing.
@@ -35,9 +37,9 @@ class Servers:
         self._file: int | None = None
 
     def enter(self) -> None:
-        """Say that this process lives. Raises `StoreUnavailableError`."""
+        """Say that this process lives."""
         path = self._path(self.own)
-        try:
+        with self._translated():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             while True:
                 file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -45,8 +47,6 @@ class Servers:
                 if _is_at(file, path):
                     break
                 os.close(file)  # it was taken for one of the dead, and deleted
-        except OSError as error:
-            raise StoreUnavailableError(f"{path} cannot be written and locked: {error}") from error
         self._file = file
 
     def leave(self) -> None:
@@ -58,20 +58,20 @@ class Servers:
 
     def living(self) -> frozenset[str]:
         """IDs of those that live."""
-        return frozenset(server for server in self._known() if self._lives(server))
+        with self._translated():
+            return frozenset(server for server in self._known() if self._lives(server))
 
     def dead(self) -> frozenset[str]:
         """IDs of those that were killed and are not forgotten yet."""
-        return frozenset(server for server in self._known() if not self._lives(server))
+        with self._translated():
+            return frozenset(server for server in self._known() if not self._lives(server))
 
     def forget(self, server: str) -> bool:
         """Delete the file of a dead one, of which nothing is left; False where it was not there."""
-        if self._lives(server):
-            return False
-        try:
-            self._path(server).unlink()
-        except FileNotFoundError:
-            return False
+        with self._translated():
+            if not self._path(server).exists() or self._lives(server):
+                return False
+            self._path(server).unlink(missing_ok=True)
         return True
 
     def _known(self) -> Iterator[str]:
@@ -85,6 +85,13 @@ class Servers:
             except BlockingIOError:
                 return True
         return False
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._directory} cannot be used: {error}") from error
 
     def _path(self, server: str) -> Path:
         return self._directory / f"{server}{_SUFFIX}"

@@ -62,7 +62,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEngine:
     host = FakeHost(tmp_path / "host")
     host.directory.mkdir()
     made = FakeEngine(host)
-    monkeypatch.setattr(app, "build_engine", lambda _settings: made)
+    monkeypatch.setattr(app, "build_engine", lambda _settings, _server="": made)
     return made
 
 

@@ -382,7 +382,7 @@ engine = FakeEngine(
     FakeHost(Path({str(home.parent)!r})),
     programs={{{EXPORT_PROGRAM!r}: [sys.executable, {exporter.__file__!r}]}},
 )
-app.build_engine = lambda _settings: engine
+app.build_engine = lambda _settings, _server="": engine
 main()
 """
     done = subprocess.run(

@@ -26,6 +26,7 @@ from rootblood.domain.environments import (
     Usage,
     Volume,
 )
+from rootblood.domain.reconciliation import Holding, HoldingKind, Lack
 from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.errors import (
     EngineUnavailableError,
@@ -111,6 +112,9 @@ class FakeEngine:
 
         self.more_processes: list[Process] = []
         """What runs in every environment, besides the processes of streams."""
+
+        self.more_holdings: list[Holding] = []
+        """What there is besides the containers of environments."""
 
         self.unreadable: set[Volume] = set()
         """Whose archives break off in the middle."""
@@ -309,6 +313,32 @@ class FakeEngine:
         done = await asyncio.to_thread(subprocess.run, argv, input=archive, capture_output=True, check=False)
         if done.returncode:
             raise EnvironmentFailedError(f"the volume could not be written: {done.stderr!r}")
+
+    async def holdings(self) -> Sequence[Holding]:
+        found = [
+            Holding(
+                kind=HoldingKind.CONTAINER,
+                id=environment.engine_id,
+                made_at=environment.created_at,
+                userhash=environment.userhash,
+            )
+            for environment in await self.list()
+        ]
+        return found + self.more_holdings
+
+    async def discard(self, holding: Holding) -> bool:
+        await self._answer()
+        if holding in self.more_holdings:
+            self.more_holdings.remove(holding)
+            return True
+        return self.remove_by_hand(holding.userhash or "")
+
+    async def lacks(self) -> Sequence[Lack]:
+        await self._answer()
+        directories = self.host.shared(self.instance), self.host.system(self.instance)
+        return [
+            Lack(path.name, taken=False) for path in directories if not await asyncio.to_thread(path.is_dir)
+        ]
 
     async def forget(self) -> None:
         for environment in await self.list():

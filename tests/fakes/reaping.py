@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rootblood.domain.accounts import Account, new_userhash
 from rootblood.domain.environments import EnvironmentState, Identity
+from rootblood.domain.logins import new_id
 from rootblood.link.keys import LinkKeys, create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.activity import Activity
@@ -91,7 +92,9 @@ class Server:
     def __post_init__(self) -> None:
         ground = self.ground
         idleness = SqlIdlenessStore(ground.database, ground.clocks.database)
-        self.leases = Leases(ground.lease_store, idleness, LEASES, server="this", stop_bound_s=5, poll_s=0.01)
+        self.leases = Leases(
+            ground.lease_store, idleness, LEASES, server=new_id(), stop_bound_s=5, poll_s=0.01
+        )
         self.environments = Environments(
             engine=ground.engine,
             store=ground.store,

@@ -60,5 +60,5 @@ def test_one_that_nobody_knows_is_neither_living_nor_dead(tmp_path: Path) -> Non
 def test_a_directory_that_cannot_be_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "servers").write_text("")
 
-    with pytest.raises(StoreUnavailableError, match="cannot be written and locked"):
+    with pytest.raises(StoreUnavailableError, match="cannot be used"):
         Servers(tmp_path / "servers").enter()

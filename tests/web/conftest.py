@@ -15,6 +15,7 @@ import pytest
 from multidict import CIMultiDictProxy
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.logins import new_id
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
@@ -242,7 +243,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     visit_store = SqlVisitStore(database)
     visits = Visits(visit_store, audit.record)
     lease_store = SqlLeaseStore(database)
-    leases = Leases(lease_store, SqlIdlenessStore(database), settings.leases, server="this")
+    leases = Leases(lease_store, SqlIdlenessStore(database), settings.leases, server=new_id())
     login_store = SqlLoginStore(database)
     endings = Endings()
     environments = Environments(

@@ -26,6 +26,8 @@ from rootblood.settings import EnvironmentSettings, LimitsSettings
 INSTANCE_LABEL = "rootblood.instance"
 USERHASH_LABEL = "rootblood.userhash"
 SPEC_LABEL = "rootblood.spec"
+SERVER_LABEL = "rootblood.server"
+"""Of a container that is there for the moment: the process that made it."""
 
 SYSTEM_DIRECTORY = "/etc/rootblood"
 SHARED_DIRECTORY = "/global"
@@ -111,7 +113,7 @@ def environment_arguments(
     return arguments
 
 
-def install_arguments(api: docker.APIClient, *, instance: str, image: str) -> Arguments:
+def install_arguments(api: docker.APIClient, *, instance: str, server: str, image: str) -> Arguments:
     """Arguments of `APIClient.create_container` for the one-off helper behind `Engine.install`.
 
     It is root, with three capabilities, no network and nobody else's program in it; it never mounts a home.
@@ -122,7 +124,7 @@ def install_arguments(api: docker.APIClient, *, instance: str, image: str) -> Ar
         "user": "0:0",
         "stdin_open": True,
         "network_disabled": True,
-        "labels": {INSTANCE_LABEL: instance},
+        "labels": {INSTANCE_LABEL: instance, SERVER_LABEL: server},
         "host_config": api.create_host_config(
             mounts=[
                 Mount(target=SHARED_DIRECTORY, source=shared_volume_name(instance), type="volume"),

@@ -20,12 +20,14 @@ import select
 import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from typing_extensions import override
 
+from rootblood.domain.reconciliation import Holding, HoldingKind
 from rootblood.engines.docker.frames import DelegatingProtocol, DemultiplexingProtocol, attach
 
 SOCKET_DIRECTORY = "/usr/lib/rootblood/sockets"
@@ -106,10 +108,12 @@ class SocketDirectories:
 
     Args:
         root: an absolute path, made where it is missing. What a killed server left in it is harmless.
+        server: what this process is called; the names of its sockets begin with it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, server: str) -> None:
         self._root = root
+        self._server = server
 
     def of(self, userhash: str) -> Path:
         """The account's directory, made where it is missing."""
@@ -126,7 +130,40 @@ class SocketDirectories:
 
     def listen(self, userhash: str) -> Listener:
         """Listen for one connection from the account's container."""
-        return Listener(self.of(userhash), secrets.token_hex(16))
+        return Listener(self.of(userhash), f"{self._server}-{secrets.token_hex(16)}")
+
+    def list(self) -> Iterator[Holding]:
+        """The accounts' directories, and the sockets in them. Raises `OSError`."""
+        if not self._root.is_dir():
+            return
+        for directory in filter(Path.is_dir, self._root.iterdir()):
+            with suppress(FileNotFoundError):  # its account is being deleted
+                for socket_ in directory.iterdir():
+                    yield _holding(HoldingKind.SOCKET, socket_, userhash=directory.name)
+                yield _holding(HoldingKind.SOCKET_DIRECTORY, directory, userhash=directory.name)
+
+    def discard(self, holding: Holding) -> bool:
+        """Delete one of those; False when it was not there. Raises `OSError`."""
+        path = self._root / holding.id
+        try:
+            if holding.kind is HoldingKind.SOCKET:
+                path.unlink()
+            else:
+                shutil.rmtree(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _holding(kind: HoldingKind, path: Path, *, userhash: str) -> Holding:
+    server, _, token = path.name.partition("-")
+    return Holding(
+        kind=kind,
+        id=userhash if kind is HoldingKind.SOCKET_DIRECTORY else f"{userhash}/{path.name}",
+        made_at=datetime.fromtimestamp(path.lstat().st_mtime, UTC),
+        userhash=userhash,
+        server=server if token else None,
+    )
 
 
 class Execution:

@@ -36,6 +36,7 @@ from rootblood.domain.environments import (
     shared_volume_name,
     system_volume_name,
 )
+from rootblood.domain.reconciliation import Holding, Lack
 from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.engines.docker.client import IMAGE_MISSING, DockerClient
 from rootblood.engines.docker.container import (
@@ -48,6 +49,7 @@ from rootblood.engines.docker.container import (
 )
 from rootblood.engines.docker.exits import engine_started_at, restart_reason
 from rootblood.engines.docker.frames import take_socket
+from rootblood.engines.docker.holdings import Holdings
 from rootblood.engines.docker.reading import (
     STATES,
     Sample,
@@ -92,6 +94,8 @@ class DockerEngine:
         limits: what one environment may use.
         socket_directory: where streams into environments may be sockets of this machine; None leaves them all
             to Docker.
+        server: what this process is called: what it makes for the moment bears this, to be known as left over
+            if it is killed. Empty, all that tells is age.
     """
 
     def __init__(
@@ -100,14 +104,18 @@ class DockerEngine:
         environment: EnvironmentSettings,
         limits: LimitsSettings,
         socket_directory: Path | None = None,
+        *,
+        server: str = "",
     ) -> None:
         self._instance = engine.instance
+        self._server = server
         self._subnet = engine.subnet
         self._environment = environment
         self._limits = limits
         self._docker = DockerClient(engine)
-        self._streams = Streams(self._docker, socket_directory)
-        self._volumes = Volumes(self._docker, engine.instance, environment.image)
+        self._streams = Streams(self._docker, socket_directory, server)
+        self._volumes = Volumes(self._docker, engine.instance, server, environment.image)
+        self._holdings = Holdings(self._docker, self._streams, engine.instance)
 
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
@@ -311,6 +319,18 @@ class DockerEngine:
 
         await self._docker.call(remove)
 
+    async def holdings(self) -> Sequence[Holding]:
+        """The containers with this installation's label, and the socket directories."""
+        return await self._holdings.list()
+
+    async def discard(self, holding: Holding) -> bool:
+        """Stop and remove the container, or delete the socket or directory."""
+        return await self._holdings.discard(holding)
+
+    async def lacks(self) -> Sequence[Lack]:
+        """Look for the network and the two volumes."""
+        return await self._holdings.lacks()
+
     async def close(self) -> None:
         """End the thread pool."""
         self._docker.close()
@@ -362,7 +382,9 @@ class DockerEngine:
 
     def _run_helper(self, api: docker.APIClient, document: bytes) -> None:
         created = api.create_container(
-            **install_arguments(api, instance=self._instance, image=self._environment.image)
+            **install_arguments(
+                api, instance=self._instance, server=self._server, image=self._environment.image
+            )
         )
         try:
             stream = api.attach_socket(created["Id"], params={"stdin": 1, "stream": 1})

@@ -11,6 +11,7 @@ import structlog
 from docker.errors import APIError
 
 from rootblood.domain.environments import Environment
+from rootblood.domain.reconciliation import Holding
 from rootblood.engines.base import StreamProtocol
 from rootblood.engines.docker.client import DockerClient
 from rootblood.engines.docker.direct import Execution, Listener, SocketDirectories, connecting
@@ -29,11 +30,14 @@ class Streams:
     Args:
         client: of the Docker that runs the containers.
         socket_directory: where sockets may be; None leaves all streams to Docker.
+        server: what this process is called.
     """
 
-    def __init__(self, client: DockerClient, socket_directory: Path | None) -> None:
+    def __init__(self, client: DockerClient, socket_directory: Path | None, server: str) -> None:
         self._docker = client
-        self._directories = SocketDirectories(socket_directory) if socket_directory is not None else None
+        self._directories = (
+            SocketDirectories(socket_directory, server) if socket_directory is not None else None
+        )
 
     @property
     def are_direct(self) -> bool:
@@ -55,6 +59,14 @@ class Streams:
                 self._directories.forget(userhash)
             except OSError as error:
                 raise EnvironmentFailedError("the sockets of the environment are not deleted") from error
+
+    def holdings(self) -> Sequence[Holding]:
+        """The sockets, and the directories of accounts. Blocks. Raises `OSError`."""
+        return list(self._directories.list()) if self._directories is not None else []
+
+    def discard(self, holding: Holding) -> bool:
+        """Delete one of those; False when it was not there. Blocks. Raises `OSError`."""
+        return self._directories is not None and self._directories.discard(holding)
 
     def give_up_sockets(self, cause: Exception) -> None:
         """Leave all streams to Docker from now on."""

@@ -13,7 +13,7 @@ this process is gone: a writer has no more input then, and what a reader says is
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, cast
@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from rootblood.domain.environments import Volume, home_volume_name, shared_volume_name
 from rootblood.engines.docker.client import DockerClient
-from rootblood.engines.docker.container import INSTANCE_LABEL, USERHASH_LABEL, Arguments
+from rootblood.engines.docker.container import INSTANCE_LABEL, SERVER_LABEL, USERHASH_LABEL, Arguments
 from rootblood.engines.docker.frames import DemultiplexingProtocol, attach, take_socket
 from rootblood.errors import EnvironmentFailedError, NotFoundError
 
@@ -74,12 +74,14 @@ class Volumes:
     Args:
         client: of the Docker that has them.
         instance: label of the installation.
+        server: what this process is called.
         image: has tar and zstd.
     """
 
-    def __init__(self, client: DockerClient, instance: str, image: str) -> None:
+    def __init__(self, client: DockerClient, instance: str, server: str, image: str) -> None:
         self._docker = client
         self._instance = instance
+        self._server = server
         self._image = image
 
     async def list(self) -> Sequence[Volume]:
@@ -177,7 +179,7 @@ class Volumes:
         arguments = partial(
             _helper_arguments,
             image=self._image,
-            instance=self._instance,
+            labels={INSTANCE_LABEL: self._instance, SERVER_LABEL: self._server, HELPER_LABEL: "yes"},
             script=script,
             capabilities=capabilities,
             mount=Mount(
@@ -215,7 +217,7 @@ def _helper_arguments(
     api: docker.APIClient,
     *,
     image: str,
-    instance: str,
+    labels: Mapping[str, str],
     script: str,
     capabilities: Sequence[str],
     mount: Mount,
@@ -228,7 +230,7 @@ def _helper_arguments(
         "network_disabled": True,
         # C: names are bytes, and messages are those that this module knows.
         "environment": {"LC_ALL": "C"},
-        "labels": {INSTANCE_LABEL: instance, HELPER_LABEL: "yes"},
+        "labels": dict(labels),
         "host_config": api.create_host_config(
             mounts=[mount],
             network_mode="none",

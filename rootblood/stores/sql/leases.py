@@ -4,8 +4,9 @@ Who begins a use and who decides to stop an environment both lock the account's 
 two sees what the other has done. On SQLite a transaction that writes is alone anyway.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 from sqlalchemy import Delete, Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -102,6 +103,21 @@ class SqlLeaseStore:
                 await session.execute(_keeps_of(uid))
                 await _begin_to_idle(session, uid, now)
         return any(end > now for end in ends)
+
+    @uninterrupted
+    async def by_server(self) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """All leases that a process renews, by that process."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        async with self._database.read() as session:
+            rows = await session.execute(
+                select(LeaseRow.server, LeaseRow.id, AccountRow.userhash)
+                .join(AccountRow, AccountRow.uid == LeaseRow.account_uid)
+                .where(LeaseRow.server.is_not(None))
+                .order_by(LeaseRow.id)
+            )
+            for server, lease_id, userhash in rows:
+                found.setdefault(cast("str", server), []).append((lease_id, userhash))
+        return found
 
     @uninterrupted
     async def known(self, userhash: str) -> Known:

@@ -146,7 +146,7 @@ def test_the_same_settings_give_the_same_spec(api: docker.APIClient) -> None:
 
 
 def test_the_helper_has_three_capabilities_no_network_and_no_home(api: docker.APIClient) -> None:
-    host = install_arguments(api, instance="here", image="chaospine:1.0.0")["host_config"]
+    host = install_arguments(api, instance="here", server="this", image="chaospine:1.0.0")["host_config"]
     assert ("none", True, ["ALL"], ["CHOWN", "DAC_OVERRIDE", "FOWNER"], ["no-new-privileges:true"]) == (
         host["NetworkMode"],
         host["ReadonlyRootfs"],

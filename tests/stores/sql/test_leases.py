@@ -228,3 +228,18 @@ async def test_of_a_deleted_account_nothing_is_known(
     with pytest.raises(NotFoundError):
         await opened(leases, lease_of(alice, "b"))
     assert [] == list(await leases.renew([lease_of(alice, "c")], server=TWO, ttl_s=60))
+
+
+async def test_leases_are_found_by_the_process_that_renews_them(
+    leases: SqlLeaseStore, alice: Account
+) -> None:
+    await opened(leases, lease_of(alice, "a"), ONE)
+    await opened(leases, lease_of(alice, "b"), TWO)
+    await opened(leases, lease_of(alice, "c"), ONE)
+    await leases.keep(lease_of(alice, "d", LeaseKind.KEEP), 3600)
+
+    expected = {
+        ONE: [("a" * 32, alice.userhash), ("c" * 32, alice.userhash)],
+        TWO: [("b" * 32, alice.userhash)],
+    }
+    assert expected == await leases.by_server()
