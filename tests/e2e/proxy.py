@@ -60,8 +60,7 @@ class EngineProxy:
                 self._run(self._copy, client, engine)
                 self._run(self._copy, engine, client)
 
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)

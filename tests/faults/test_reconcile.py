@@ -13,10 +13,10 @@ from tests.e2e.installation import Client, Installation, docker_api, wait_until
 STRANGER = "e" * 32
 
 
-def commands(installation: Installation, name: str) -> list[str]:
-    """What runs in the account's environment, by Docker's own word."""
+def commands(container: str) -> list[str]:
+    """What runs in it, by Docker's own word."""
     with docker_api() as api:
-        rows = api.top(f"rb_{installation.userhash(name)}", "-eo pid,args")["Processes"]
+        rows = api.top(container, "-eo pid,args")["Processes"] or []
     return [" ".join(row[1:]) for row in rows]
 
 
@@ -47,6 +47,8 @@ def test_commands_of_a_killed_server_end_and_those_of_another_live(
     setting = {"ROOTBLOOD_ENGINE__DIRECT_STREAMS": direct}
     with own_installation.serving(**setting) as other, own_installation.serving(**setting) as killed:
         theirs = client_of(own_installation, killed, "alice")
+        assert "" == theirs.output("true")
+        (container,) = own_installation.containers()
         left = ["sleep 1001", "cat >/dev/null; sleep 1002; true", "trap '' HUP; sleep 1003; true"]
         backgrounds = [
             "nohup sleep 2001 >/dev/null 2>&1 & sleep 1004",
@@ -61,21 +63,19 @@ def test_commands_of_a_killed_server_end_and_those_of_another_live(
         ):
             # stdin of the second has ended before the server does, so that it is at its sleep by then
             wait_until(
-                lambda: {*ended, *lives} <= {*commands(own_installation, "alice"), "sleep 1002"},
+                lambda: {*ended, *lives} <= {*commands(container), "sleep 1002"},
                 timeout_s=30,
                 what="the commands",
             )
             killed.stop(signal.SIGKILL)
-            wait_until(
-                lambda: "sleep 1002" in commands(own_installation, "alice"), what="the end of its input"
-            )
+            wait_until(lambda: "sleep 1002" in commands(container), what="the end of its input")
 
             expected = [("remove", "commands-left", "alice"), ("remove", "leases-left", "alice")]
             assert expected == plan(own_installation, "--dry-run")[:2]
             done = plan(own_installation)
             assert expected == done[:2]
             assert ["process-killed"] == [kind for _, kind, _ in done[2:]]
-            now = commands(own_installation, "alice")
+            now = commands(container)
             assert ([], lives) == ([one for one in ended if one in now], [one for one in lives if one in now])
             assert [] == plan(own_installation, "--dry-run")
     trail = own_installation.cli_json("user", "activity", "alice")
