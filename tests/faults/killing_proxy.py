@@ -1,4 +1,4 @@
-"""A Docker socket that kills whoever asks a certain thing of the engine, before or after the engine did it."""
+"""A Docker socket that kills whoever asks a certain thing of the engine, before or after it is done."""
 
 import contextlib
 import re
