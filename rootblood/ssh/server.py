@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import asyncssh
 import structlog
@@ -63,7 +64,15 @@ class SSHDoor:
         self._texts = texts
         self._settings = settings
         self._connections: set[Connection] = set()
+        self._acceptor: asyncssh.SSHAcceptor | None = None
         self._tasks = asyncio.TaskGroup()
+
+    def apply(self, settings: SSHSettings, texts: Texts) -> None:
+        """Take both for the connections to come; those that are open keep what they began with."""
+        self._settings = settings
+        self._texts = texts
+        if self._acceptor is not None:
+            self._acceptor.update(**_options(settings))
 
     async def serve(self, ready: "asyncio.Future[int]", stop: asyncio.Event) -> None:
         """Accept connections until `stop`, then close them all and return.
@@ -89,17 +98,14 @@ class SSHDoor:
                 mac_algs=algorithms.MAC,
                 signature_algs=algorithms.SIGNATURE,
                 compression_algs=None,
-                login_timeout=settings.login_grace_s,
-                keepalive_interval=settings.keepalive_interval_s,
-                keepalive_count_max=settings.keepalive_count_max,
-                rekey_bytes=settings.rekey_bytes,
-                rekey_seconds=settings.rekey_s,
                 agent_forwarding=True,
                 x11_forwarding=False,
                 allow_scp=False,
                 gss_host=None,
                 reuse_address=True,
+                **_options(settings),
             )
+            self._acceptor = acceptor
             try:
                 ready.set_result(acceptor.get_port())
                 await stop.wait()
@@ -154,3 +160,14 @@ class SSHDoor:
             texts=self._texts,
             settings=self._settings,
         )
+
+
+def _options(settings: SSHSettings) -> dict[str, Any]:
+    """Those of asyncssh that may change while the door serves, for connections to come."""
+    return {
+        "login_timeout": settings.login_grace_s,
+        "keepalive_interval": settings.keepalive_interval_s,
+        "keepalive_count_max": settings.keepalive_count_max,
+        "rekey_bytes": settings.rekey_bytes,
+        "rekey_seconds": settings.rekey_s,
+    }

@@ -105,10 +105,14 @@ class Spool:
 
     def __init__(self, directory: Path, *, max_bytes: int, min_free_bytes: int) -> None:
         self._directory = directory
-        self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
         self._used_bytes = 0
         self._counting = Lock()
+        self.bound(max_bytes=max_bytes, min_free_bytes=min_free_bytes)
+
+    def bound(self, *, max_bytes: int, min_free_bytes: int) -> None:
+        """Set both bounds anew; what is there already stays."""
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
 
     def recover(self) -> None:
         """Clean up what a server that was killed left behind; once, before anything else."""
