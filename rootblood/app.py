@@ -23,6 +23,8 @@ from rootblood.errors import (
     StoreUnavailableError,
 )
 from rootblood.link.keys import create_link_keys, read_link_keys
+from rootblood.logs import configure_logs
+from rootblood.reload import Reload
 from rootblood.services.accounts import Accounts
 from rootblood.services.activity import Activity
 from rootblood.services.administration import Administration
@@ -71,6 +73,7 @@ from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
+from rootblood.systemd import ServiceNotifications
 from rootblood.web.metrics.census import Census
 from rootblood.web.metrics.listener import MetricsListener
 from rootblood.web.metrics.registry import Registry
@@ -92,6 +95,7 @@ class Core:
     engine: Engine
     endings: Endings
     accounts: Accounts
+    passwords: Passwords
     environments: Environments
     homes: HomeSizes
     leases: Leases
@@ -109,6 +113,18 @@ class Core:
     administration: Administration
     bans: Bans
     audit: Audit
+
+    def apply(self, settings: Settings) -> None:
+        """Have all services go by these settings from now on."""
+        self.engine.apply(settings.environment, settings.limits)
+        self.passwords.apply(settings.passwords)
+        self.environments.apply(settings.link)
+        self.outlooks.apply(settings.reaper)
+        self.reaper.apply(settings.reaper)
+        self.logins.apply(settings.web)
+        self.exports.apply(settings.exports)
+        self.imports.apply(settings.imports)
+        self.audit.apply(settings.audit)
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -177,6 +193,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 engine=engine,
                 endings=endings,
                 accounts=accounts,
+                passwords=passwords,
                 environments=environments,
                 homes=homes,
                 leases=leases,
@@ -320,11 +337,14 @@ async def copy_database(source: Settings, target: Settings, *, dry_run: bool) ->
             await database.close()
 
 
-async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:
+async def serve(
+    settings: Settings, read: Callable[[], Settings], on_ready: Callable[[str, str, str | None], None]
+) -> None:
     """Run both doors, and the listener for metrics where there is to be one, until SIGTERM or SIGINT.
 
     Args:
         settings: this installation's.
+        read: reads them again, at SIGHUP; raises `ConfigurationError`.
         on_ready: called once with `HOST:PORT` of the SSH door, the URL of the web door and that of the
             metrics, None where there are none, when all accept.
 
@@ -338,6 +358,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
     tls = read_tls(settings.web)
     penalties = Penalties(settings.penalties)  # of both doors together
     registry = Registry()
+    notifications = ServiceNotifications.of_environment()
     stop = _told_to_stop()
     loop = asyncio.get_running_loop()
     async with open_core(settings, registry) as core:
@@ -381,6 +402,21 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         )
         presence.add_door("ssh", lambda account: ssh.connections_of(account.name))
         presence.add_door("web", web.terminals_of)
+
+        def prepare(wanted: Settings) -> Callable[[], None]:
+            texts, tls = read_texts(wanted.ssh), read_tls(wanted.web)
+
+            def apply() -> None:
+                configure_logs(wanted.log.level, wanted.log.format)
+                core.apply(wanted)
+                penalties.apply(wanted.penalties)
+                ssh.apply(wanted.ssh, texts)
+                web.apply(wanted.web, texts.motd, tls)
+
+            return apply
+
+        reload = Reload(settings, read=read, prepare=prepare, notifications=notifications)
+        loop.add_signal_handler(signal.SIGHUP, reload.ask)
         core.endings.subscribe(ssh.ask_again)
         core.endings.subscribe(web.ask_again)
         core.bans.subscribe(ssh.close_banned)
@@ -398,8 +434,12 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         ssh_ready: asyncio.Future[int] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
         metrics_ready: asyncio.Future[str] | None = None
+
+        def status() -> str:
+            return f"{ssh.connection_count} SSH connections, {web.terminal_count} terminals in browsers"
+
         try:
-            async with asyncio.TaskGroup() as doors:
+            async with notifications.alive(status), asyncio.TaskGroup() as doors:
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(core.audit.keep_small(stop))
                 doors.create_task(core.reaper.watch(stop))
@@ -414,10 +454,14 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
                 port, url = await ssh_ready, await web_ready
                 metrics_url = await metrics_ready if metrics_ready is not None else None
                 host = f"[{settings.ssh.host}]" if ":" in settings.ssh.host else settings.ssh.host
+                await notifications.ready()
                 on_ready(f"{host}:{port}", url, metrics_url)
                 _log.info("ready", ssh=f"{host}:{port}", web=url, metrics=metrics_url)
+                reloading = doors.create_task(reload.watch())
                 await stop.wait()
                 _log.info("stopping")
+                await notifications.stopping()
+                reloading.cancel()
         except* OSError as group:
             cause = next(iter(group.exceptions))
             raise ConfigurationError(f"cannot listen: {cause}") from group
