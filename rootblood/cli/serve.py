@@ -4,15 +4,16 @@ import asyncio
 
 import typer
 
-from rootblood import app
 from rootblood.logs import configure_logs
+from rootblood.serving import serve as run
 from rootblood.settings import Settings
 
 
 def serve(context: typer.Context) -> None:
     """Serve until SIGTERM or Ctrl-C. Prints `ready ssh=HOST:PORT web=URL` once both doors accept.
 
-    Where `metrics.port` is set, ` metrics=URL` stands at the end of that line.
+    Where `metrics.port` is set, ` metrics=URL` stands at the end of that line. At the end, transfers are
+    waited for (`server.drain_s`); a second signal ends it at once.
     """
     settings: Settings = context.obj
     configure_logs(settings.log.level, settings.log.format)
@@ -21,4 +22,4 @@ def serve(context: typer.Context) -> None:
         told = f"ready ssh={ssh} web={web}" + (f" metrics={metrics}" if metrics is not None else "")
         print(told, flush=True)  # noqa: T201 - the contract with whoever started us
 
-    asyncio.run(app.serve(settings, on_ready))
+    asyncio.run(run(settings, on_ready))
