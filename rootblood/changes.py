@@ -29,6 +29,7 @@ NEEDS_RESTART: Mapping[str, str] = {
     "passwords": "max_concurrent max_queue",
     "accounts": WHOLE,
     "metrics": WHOLE,
+    "server": WHOLE,
     "leases": WHOLE,
 }
 """By group, names of settings that count from the next start on."""

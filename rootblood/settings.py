@@ -505,6 +505,18 @@ class ReaperSettings(_Group):
     """For how long `rb keep` may ask: a week. 0: there is no `rb keep`."""
 
 
+class ServerSettings(_Group):
+    """How a server ends, and another one takes over."""
+
+    drain_s: Annotated[float, Field(ge=0)] = 60.0
+    """After SIGTERM, transfers, exports and commands may go on this long, after Ctrl-C for five seconds at
+    most. 0: they are cut off at once."""
+
+    reuse_port: bool = False
+    """Whether several servers may listen on the same addresses (SO_REUSEPORT), so that a new one accepts
+    before the old one stops. Without, an address that is taken is an error."""
+
+
 class LogSettings(_Group):
     """What is written to stderr."""
 
@@ -543,6 +555,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     leases: LeaseSettings = LeaseSettings()
     reaper: ReaperSettings = ReaperSettings()
+    server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
 
 

@@ -7,7 +7,7 @@ stops what makes them.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -99,9 +99,13 @@ class Exports:
         self._settings = settings
         self._spool.bound(max_bytes=settings.spool_max_bytes, min_free_bytes=settings.spool_min_free_bytes)
 
-    async def recover(self) -> None:
-        """Clean up what a server that was killed left in the spool; once, before the doors open."""
-        await asyncio.to_thread(self._spool.recover)
+    async def recover(self, living: Collection[str] = ()) -> None:
+        """Clean up what a server that was killed left in the spool; once, before the doors open.
+
+        Args:
+            living: servers of this state directory; what those write is left alone.
+        """
+        await asyncio.to_thread(self._spool.recover, living)
 
     async def expire(self, stop: asyncio.Event) -> None:
         """Delete from the spool what has expired, at intervals, until `stop`."""
@@ -273,6 +277,11 @@ class Exports:
             if spooling.export.userhash == account.userhash:
                 await self._break_off(spooling)
         await asyncio.to_thread(self._spool.delete_all, account.userhash)
+
+    async def settled(self) -> None:
+        """Wait until nothing is on its way into the spool."""
+        while self._spooling:
+            await asyncio.wait([spooling.task for spooling in self._spooling.values()])
 
     async def close(self) -> None:
         """Break off what is on its way into the spool."""

@@ -111,6 +111,7 @@ class Installation:
             "ROOTBLOOD_ENGINE__SUBNET": self.subnet,
             "ROOTBLOOD_SSH__PORT": "0",
             "ROOTBLOOD_WEB__PORT": "0",
+            "ROOTBLOOD_SERVER__DRAIN_S": "5",  # of what tests leave open
             **self.extra_env,
         }
 

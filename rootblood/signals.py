@@ -1,0 +1,35 @@
+"""What signals tell this server."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from rootblood.stopping import Stop
+
+_INTERRUPT_DRAIN_S = 5.0
+"""Whoever presses Ctrl-C sits there and waits."""
+
+
+def stop_on_signals(stop: Stop, drain_s: float) -> None:
+    """Let the first SIGTERM or SIGINT stop the server, and a second one end the process at once.
+
+    Args:
+        stop: is told.
+        drain_s: how long what is under way may go on after a SIGTERM; it is less after Ctrl-C.
+    """
+    loop = asyncio.get_running_loop()
+    windows = {signal.SIGTERM: drain_s, signal.SIGINT: min(drain_s, _INTERRUPT_DRAIN_S)}
+
+    def begin_to_stop(number: signal.Signals) -> None:
+        for each in windows:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)  # for SIGINT, asyncio leaves Python's own, which only cancels
+        stop.tell(windows[number])
+
+    for number in windows:
+        loop.add_signal_handler(number, begin_to_stop, number)
+
+
+def reload_on_signal(ask: Callable[[], None]) -> None:
+    """Call `ask` at each SIGHUP."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, ask)
