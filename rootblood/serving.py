@@ -71,7 +71,7 @@ async def serve(
         ssh, web = _doors(core, settings, penalties, registry)
         prepare = partial(_prepare_settings, core=core, penalties=penalties, ssh=ssh, web=web)
         reload = Reload(settings, read=read, prepare=prepare, notifications=notifications)
-        reload_on_signal(reload.ask)
+        reload_on_signal(reload.ask, stop)
         ssh_ready: asyncio.Future[str] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
         metrics_ready: asyncio.Future[str] | None = None

@@ -1,6 +1,7 @@
 """What signals tell this server."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
@@ -30,6 +31,23 @@ def stop_on_signals(stop: Stop, drain_s: float) -> None:
         loop.add_signal_handler(number, begin_to_stop, number)
 
 
-def reload_on_signal(ask: Callable[[], None]) -> None:
-    """Call `ask` at each SIGHUP."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, ask)
+def reload_on_signal(ask: Callable[[], None], stop: Stop) -> None:
+    """Call `ask` at each SIGHUP; but that of a terminal which is closed stops the server, as Ctrl-C does."""
+    on_terminal = _has_terminal()
+
+    def hang_up() -> None:
+        if on_terminal and not _has_terminal():
+            stop.tell(_INTERRUPT_DRAIN_S)
+        else:
+            ask()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal that is still there; see tty(4)."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -51,6 +51,10 @@ def test_the_service_is_hardened(units: list[str]) -> None:
     assert float(found[1]) <= MAX_EXPOSURE
 
 
+def test_systemd_waits_longer_for_the_end_than_the_server_for_transfers() -> None:
+    assert int(service()["TimeoutStopSec"]) > Settings().server.drain_s + 30
+
+
 def test_settings_of_the_service_are_good_and_where_it_may_write() -> None:
     settings = load_settings(UNITS / "rootblood.toml")
 
