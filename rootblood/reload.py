@@ -60,8 +60,7 @@ class Reload:
             except Exception:  # noqa: BLE001 - the edge
                 # A mistake in a file of the operator's must not end a server that many people use.
                 _log.exception("reload_crashed")
-            finally:
-                await self._notifications.ready()
+            await self._notifications.ready()
 
     async def _reload(self) -> None:
         wanted = await asyncio.to_thread(self._read)

@@ -32,11 +32,14 @@ def stop_on_signals(stop: Stop, drain_s: float) -> None:
 
 
 def reload_on_signal(ask: Callable[[], None], stop: Stop) -> None:
-    """Call `ask` at each SIGHUP; but that of a terminal which is closed stops the server, as Ctrl-C does."""
-    on_terminal = _has_terminal()
+    """Call `ask` at each SIGHUP; but that of a terminal which is closed stops the server, as Ctrl-C does.
+
+    Started by nohup(1), it outlives its terminal.
+    """
+    ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
     def hang_up() -> None:
-        if on_terminal and not _has_terminal():
+        if ends_with_terminal and not _has_terminal():
             stop.tell(_INTERRUPT_DRAIN_S)
         else:
             ask()

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import asyncio
 import fcntl
@@ -29,20 +31,23 @@ async def serve():
 
 
 told = int(os.environ["TOLD"])
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+fcntl.ioctl(int(os.environ["TERMINAL"]), termios.TIOCSCTTY, 0)
 asyncio.run(serve())
 """
 
 
-def test_a_hangup_reloads_and_that_of_a_closed_terminal_stops() -> None:
+@pytest.mark.parametrize(("started_by", "last_word"), [([], b"stop"), (["nohup"], b"reload ")])
+def test_a_hangup_reloads_and_that_of_a_closed_terminal_stops(
+    started_by: list[str], last_word: bytes
+) -> None:
     reading, writing = os.pipe()
     terminal, its_end = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdin=its_end,
+        [*started_by, sys.executable, "-c", PROGRAM],
+        stdin=subprocess.DEVNULL,
         start_new_session=True,
-        pass_fds=[writing],
-        env={**os.environ, "TOLD": str(writing)},
+        pass_fds=[writing, its_end],
+        env={**os.environ, "TOLD": str(writing), "TERMINAL": str(its_end)},
     )
     os.close(writing)
     os.close(its_end)
@@ -51,8 +56,7 @@ def test_a_hangup_reloads_and_that_of_a_closed_terminal_stops() -> None:
         process.send_signal(signal.SIGHUP)
         assert b"reload " == os.read(reading, 100)
         os.close(terminal)
-        assert b"stop" == os.read(reading, 100)
-        assert 0 == process.wait(10)
+        assert last_word == os.read(reading, 100)
     finally:
         os.close(reading)
         process.kill()

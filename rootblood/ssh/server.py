@@ -79,6 +79,8 @@ class SSHDoor:
 
     def apply(self, settings: SSHSettings, texts: Texts) -> None:
         """Take both for the connections to come; those that are open keep what they began with."""
+        if texts != self._texts:
+            _log.info("texts_changed")
         self._settings = settings
         self._texts = texts
         for acceptor in self._acceptors:

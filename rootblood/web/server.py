@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 from typing_extensions import override
 
@@ -76,6 +77,8 @@ from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
 from rootblood.web.requests import Requests
 from rootblood.web.terminal import TerminalSockets
+
+_log = structlog.stdlib.get_logger(__name__)
 
 _SHUTDOWN_TIMEOUT_S = 5.0
 """Of the requests that were broken off."""
@@ -232,6 +235,8 @@ class WebDoor:
         self._clients.apply(settings)
         self._terminals.motd = motd
         self._tls = tls
+        if tls is not None:
+            _log.info("certificate_read", file=str(settings.tls_cert_file))
 
     def answer(self, account: Account) -> asyncio.Protocol | None:
         """What serves a connection that a program of the account's environment makes to this door.

@@ -32,6 +32,7 @@ SECOND = """
 [ssh]
 motd_file = "motd"
 host = "127.0.0.2"
+login_grace_s = 1
 
 [ssh.forwarding]
 local = false
@@ -82,6 +83,17 @@ def pids_limit(installation: Installation) -> int:
         return int(details["HostConfig"]["PidsLimit"])
 
 
+def is_closed_within(server: Server, seconds: int) -> bool:
+    """Whether the SSH door closes a connection that does not authenticate."""
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=seconds)) as connection:
+        try:
+            while connection.recv(4096):
+                pass
+        except TimeoutError:
+            return False
+    return True
+
+
 def shows(installation: Installation, server: Server, directory: Path, text: str) -> None:
     """Have a new terminal of alice's show that."""
     alice = client_of(installation, server, "alice")
@@ -108,7 +120,11 @@ def test_a_running_server_takes_other_settings(
             motd.write_text("the second message\n")
             lines = reload(server, "reloaded")
 
-            assert {("ssh.forwarding.local", True, False), ("limits.pids", 100, 77)} == {
+            assert {
+                ("ssh.login_grace_s", 30, 1),
+                ("ssh.forwarding.local", True, False),
+                ("limits.pids", 100, 77),
+            } == {
                 (line["setting"], line["old"], line["new"])
                 for line in lines
                 if line["event"] == "setting_changed"
@@ -118,6 +134,8 @@ def test_a_running_server_takes_other_settings(
                 for line in lines
                 if line["event"] == "setting_needs_restart"
             ]
+            assert 1 == [line["event"] for line in lines].count("texts_changed")
+            assert is_closed_within(server, 15)
             shows(own_installation, server, tmp_path, "the second message")
             assert b"after\n" == ask(open_before, b"after\n")
         wait_until(lambda: notified.count("READY=1") == 2)
