@@ -45,7 +45,7 @@ RELOADABLE: Mapping[str, str] = {
     "environment": "image hostname read_only_root cap_drop no_new_privileges seccomp_profile init nofile",
     "limits": "memory_mib cpus pids tmp_mib run_mib",
     "link": "open_timeout_s session_timeout_s idle_grace_s max_calls call_timeout_s",
-    "passwords": "memory_kib time_cost parallelism max_bytes min_chars",
+    "passwords": "memory_kib time_cost parallelism max_bytes min_chars refusal_s",
     "penalties": "free_failures first_s max_s forget_s max_sources max_waiting exempt",
     "exports": (
         "gzip_level zstd_level max_bytes max_s max_concurrent max_of_account spool_expiry_s "
