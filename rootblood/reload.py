@@ -17,6 +17,8 @@ from rootblood.systemd import ServiceNotifications
 
 _log = structlog.stdlib.get_logger(__name__)
 
+Prepare = Callable[[Settings], Callable[[], None]]
+
 
 class Reload:
     """Reads again whenever it is asked to.
@@ -24,22 +26,14 @@ class Reload:
     Args:
         running: the settings that count now.
         read: reads those that are to; raises `ConfigurationError`.
-        prepare: reads the files that such settings name, and returns what has everything take both; it raises
-            `ConfigurationError`, and what it returns raises nothing.
         notifications: systemd waits for the end of it.
     """
 
     def __init__(
-        self,
-        running: Settings,
-        *,
-        read: Callable[[], Settings],
-        prepare: Callable[[Settings], Callable[[], None]],
-        notifications: ServiceNotifications,
+        self, running: Settings, read: Callable[[], Settings], notifications: ServiceNotifications
     ) -> None:
         self._running = running
         self._read = read
-        self._prepare = prepare
         self._notifications = notifications
         self._asked = asyncio.Event()
 
@@ -47,14 +41,19 @@ class Reload:
         """Have all read again, and once more where that is going on already."""
         self._asked.set()
 
-    async def watch(self) -> None:
-        """Read again at each `ask`, those before this call included; until it is cancelled."""
+    async def watch(self, prepare: Prepare) -> None:
+        """Read again at each `ask`, those before this call included; until it is cancelled.
+
+        Args:
+            prepare: reads the files that settings name, and returns what has everything take both; it raises
+                `ConfigurationError`, and what it returns raises nothing.
+        """
         while True:
             await self._asked.wait()
             self._asked.clear()
             await self._notifications.reloading()
             try:
-                await self._reload()
+                await self._reload(prepare)
             except ConfigurationError as error:
                 _log.error("reload_failed", cause=str(error), kept="all settings are as they were")
             except Exception:  # noqa: BLE001 - the edge
@@ -62,11 +61,11 @@ class Reload:
                 _log.exception("reload_crashed")
             await self._notifications.ready()
 
-    async def _reload(self) -> None:
+    async def _reload(self, prepare: Prepare) -> None:
         wanted = await asyncio.to_thread(self._read)
         found = changes(self._running, wanted)
         settings = applied(self._running, wanted)
-        take_it = await asyncio.to_thread(self._prepare, settings)
+        take_it = await asyncio.to_thread(prepare, settings)
         take_it()
         self._running = settings
         for change in found:

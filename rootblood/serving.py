@@ -62,6 +62,8 @@ async def serve(
     notifications = ServiceNotifications.of_environment()
     stop = Stop()
     stop_on_signals(stop, settings.server.drain_s)
+    reload = Reload(settings, read, notifications)
+    reload_on_signal(reload.ask, stop)
     loop = asyncio.get_running_loop()
     registry = Registry()
     async with open_core(settings, registry) as core:
@@ -69,9 +71,7 @@ async def serve(
         await core.bans.refresh()
         penalties = Penalties(settings.penalties)  # of both doors together
         ssh, web = _doors(core, settings, penalties, registry)
-        prepare = partial(_prepare_settings, core=core, penalties=penalties, ssh=ssh, web=web)
-        reload = Reload(settings, read=read, prepare=prepare, notifications=notifications)
-        reload_on_signal(reload.ask, stop)
+        prepare = partial(_prepare_reload, core=core, penalties=penalties, ssh=ssh, web=web)
         ssh_ready: asyncio.Future[str] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
         metrics_ready: asyncio.Future[str] | None = None
@@ -97,7 +97,7 @@ async def serve(
                 await notifications.ready()
                 on_ready(address, url, metrics_url)
                 _log.info("ready", ssh=address, web=url, metrics=metrics_url)
-                reloading = tasks.create_task(reload.watch())
+                reloading = tasks.create_task(reload.watch(prepare))
                 await stop.told.wait()
                 _log.info("stopping", drain_s=round(stop.remaining_s, 1))
                 reloading.cancel()
@@ -179,7 +179,7 @@ def _census(core: Core, ssh: SSHDoor, web: WebDoor, penalties: Penalties) -> Cen
     )
 
 
-def _prepare_settings(
+def _prepare_reload(
     settings: Settings, *, core: Core, penalties: Penalties, ssh: SSHDoor, web: WebDoor
 ) -> Callable[[], None]:
     """Read the files that the settings name; returns what has every part take both.

@@ -54,9 +54,9 @@ class Server:
 async def reload(server: Server, *readings: Settings | Exception) -> list[Any]:
     """Ask once for each reading, one after the other; returns what was logged."""
     notified = Notified(server.happened)
-    reload = Reload(Settings(), read=server.read, prepare=server.prepare, notifications=notified)
+    reload = Reload(Settings(), server.read, notified)
     with capture_logs() as logs:
-        watching = asyncio.create_task(reload.watch())
+        watching = asyncio.create_task(reload.watch(server.prepare))
         for reading in readings:
             server.readings.append(reading)
             reload.ask()
@@ -133,10 +133,10 @@ async def test_asking_ahead_of_the_watch_counts() -> None:
     server = Server()
     server.readings.append(FEW)
     notified = Notified(server.happened)
-    reload = Reload(Settings(), read=server.read, prepare=server.prepare, notifications=notified)
+    reload = Reload(Settings(), server.read, notified)
     reload.ask()
 
-    watching = asyncio.create_task(reload.watch())
+    watching = asyncio.create_task(reload.watch(server.prepare))
     async with asyncio.timeout(10):
         await notified.done.acquire()
     watching.cancel()

@@ -65,9 +65,9 @@ def test_settings_of_the_service_are_good_and_where_it_may_write() -> None:
     )
 
 
-@pytest.mark.parametrize(("door", "field"), [("ssh", "ssh"), ("web", "web")])
-def test_the_sockets_are_the_addresses_that_settings_have_by_default(door: str, field: str) -> None:
-    group = getattr(Settings(), field)
+@pytest.mark.parametrize("door", ["ssh", "web"])
+def test_the_sockets_are_the_addresses_that_settings_have_by_default(door: str) -> None:
+    group = getattr(Settings(), door)
     unit = (UNITS / f"rootblood-{door}.socket").read_text()
 
     assert f"ListenStream={group.host}:{group.port}\n" in unit
