@@ -121,7 +121,7 @@ class Connection(asyncssh.SSHServer):
         self._doubt = asyncio.Event()
         """Whether the account may be here has to be asked now."""
 
-        self._departure = Departure(self._sessions, self.close)
+        self._departure = Departure(self._sessions, self._disconnect)
         self.closed = asyncio.Event()
 
     @override
@@ -213,9 +213,10 @@ class Connection(asyncssh.SSHServer):
         self._departure.begin(drain_s)
 
     def close(self) -> None:
-        """Tell the client that the server stops, and close."""
-        for session in list(self._sessions):
-            session.leave()
+        """Tell the client that the server stops, and close; as `Departure.finish`."""
+        self._departure.finish()
+
+    def _disconnect(self) -> None:
         self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, RESTARTING)
 
     def leave_if_banned(self) -> None:

@@ -18,6 +18,10 @@ RESTARTING = "the server is being restarted; connect again in a moment"
 _FIRST_CHANNEL_S = 10.0
 """From a client's TCP connection to the first channel that it asks for, a login between them."""
 
+_HEARING_S = 2.0
+"""From the end of its channels to that of the connection: OpenSSH's client forgets, with the connection, what
+it has not shown yet."""
+
 _PLAIN_SCREEN = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1049l\x1b[?25h\x1b[0m\r\x1b[K"
 """Ends what tmux had switched on, as it cannot do that itself any more: reports of the mouse, brackets around
 what is pasted, the second screen, on which the line would go unseen, and a hidden cursor."""
@@ -60,6 +64,8 @@ class Departure:
         for session in list(self._sessions):
             if session.is_waited_for:
                 session.warn(drain_s)
+            else:
+                session.leave()
         if self._has_had_channel:
             self.session_ended()
         else:
@@ -78,15 +84,21 @@ class Departure:
 
     def session_ended(self) -> None:
         """Leave with the last session that was waited for; nothing happens before the server stops."""
-        if not self.has_begun or self._is_over:
-            return
-        if not any(session.is_waited_for for session in self._sessions):
-            self.over()
-            self._disconnect()
-            return
+        if self.has_begun and not any(session.is_waited_for for session in self._sessions):
+            self.finish()
+
+    def finish(self) -> None:
+        """Leave, whatever is open: its client is told, and heard that before the connection is closed."""
+        self.has_begun = True
         for session in list(self._sessions):
-            if not session.is_waited_for:
-                session.leave()
+            session.leave()
+        if self._is_over:
+            return
+        self.over()
+        if self._sessions:
+            self._timer = asyncio.get_running_loop().call_later(_HEARING_S, self._disconnect)
+        else:
+            self._disconnect()
 
     def over(self) -> None:
         """Forget it: the connection is closed."""
