@@ -29,7 +29,7 @@ NEEDS_RESTART: Mapping[str, str] = {
     "passwords": "max_concurrent max_queue",
     "accounts": WHOLE,
     "metrics": WHOLE,
-    "server": WHOLE,
+    "server": "reuse_port",
     "leases": WHOLE,
 }
 """By group, names of settings that count from the next start on."""
@@ -58,6 +58,7 @@ RELOADABLE: Mapping[str, str] = {
         "interval_s idle_stop_s max_unattended_s idle_remove_s warning_s cpu_threshold network_threshold "
         "tmux_jobs max_keep_s"
     ),
+    "server": "drain_s",
     "log": "level format",
 }
 """By group, names of settings that count from a SIGHUP on, or that no server uses but commands alone."""

@@ -24,7 +24,7 @@ class Reload:
     """Reads again whenever it is asked to.
 
     Args:
-        running: the settings that count now.
+        running: the settings of the start.
         read: reads those that are to; raises `ConfigurationError`.
         notifications: systemd waits for the end of it.
     """
@@ -32,7 +32,9 @@ class Reload:
     def __init__(
         self, running: Settings, read: Callable[[], Settings], notifications: ServiceNotifications
     ) -> None:
-        self._running = running
+        self.running = running
+        """Those that count at any time."""
+
         self._read = read
         self._notifications = notifications
         self._asked = asyncio.Event()
@@ -63,11 +65,11 @@ class Reload:
 
     async def _reload(self, prepare: Prepare) -> None:
         wanted = await asyncio.to_thread(self._read)
-        found = changes(self._running, wanted)
-        settings = applied(self._running, wanted)
+        found = changes(self.running, wanted)
+        settings = applied(self.running, wanted)
         take_it = await asyncio.to_thread(prepare, settings)
         take_it()
-        self._running = settings
+        self.running = settings
         for change in found:
             if change.needs_restart:
                 _log.warning("setting_needs_restart", setting=change.name, runs=change.old, read=change.new)

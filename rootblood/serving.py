@@ -61,9 +61,9 @@ async def serve(
     listeners = _listeners(settings)
     notifications = ServiceNotifications.of_environment()
     stop = Stop()
-    stop_on_signals(stop, settings.server.drain_s)
     reload = Reload(settings, read, notifications)
-    reload_on_signal(reload.ask, stop)
+    stop_on_signals(stop, lambda: reload.running.server.drain_s)
+    reload_on_signal(reload.ask)
     loop = asyncio.get_running_loop()
     registry = Registry()
     async with open_core(settings, registry) as core:

@@ -14,7 +14,7 @@ import fcntl
 import os
 import termios
 
-from rootblood.signals import reload_on_signal
+from rootblood.signals import reload_on_signal, stop_on_signals
 from rootblood.stopping import Stop
 
 
@@ -24,10 +24,11 @@ def say(word):
 
 async def serve():
     stop = Stop()
-    reload_on_signal(lambda: say(b"reload "), stop)
+    stop_on_signals(stop, lambda: 60)
+    reload_on_signal(lambda: say(b"reload "))
     say(b"ready ")
     await stop.told.wait()
-    say(b"stop")
+    say(b"stop within %.0f s" % stop.remaining_s)
 
 
 told = int(os.environ["TOLD"])
@@ -36,7 +37,7 @@ asyncio.run(serve())
 """
 
 
-@pytest.mark.parametrize(("started_by", "last_word"), [([], b"stop"), (["nohup"], b"reload ")])
+@pytest.mark.parametrize(("started_by", "last_word"), [([], b"stop within 5 s"), (["nohup"], b"reload ")])
 def test_a_hangup_reloads_and_that_of_a_closed_terminal_stops(
     started_by: list[str], last_word: bytes
 ) -> None:
