@@ -38,15 +38,18 @@ def reload_on_signal(ask: Callable[[], None]) -> None:
 
     Started by nohup(1), it outlives its terminal.
     """
+    loop = asyncio.get_running_loop()
     ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
     def hang_up() -> None:
         if ends_with_terminal and not _has_terminal():
+            loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the shell tells of it and so does the kernel
             signal.raise_signal(signal.SIGINT)
         else:
             ask()
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
 
 
 def _has_terminal() -> bool:

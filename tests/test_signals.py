@@ -12,6 +12,7 @@ PROGRAM = """
 import asyncio
 import fcntl
 import os
+import signal
 import termios
 
 from rootblood.signals import reload_on_signal, stop_on_signals
@@ -28,6 +29,9 @@ async def serve():
     reload_on_signal(lambda: say(b"reload "))
     say(b"ready ")
     await stop.told.wait()
+    signal.raise_signal(signal.SIGHUP)
+    for _ in range(5):
+        await asyncio.sleep(0)
     say(b"stop within %.0f s" % stop.remaining_s)
 
 
