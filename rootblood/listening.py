@@ -141,6 +141,7 @@ def _taken(descriptor: int, name: str) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(f"the file descriptor handed over as {name!r} is no socket") from error
     if not listens or taken.family not in {socket.AF_INET, socket.AF_INET6}:
+        taken.close()
         raise ConfigurationError(f"the socket handed over as {name!r} does not listen on TCP: ListenStream=")
     taken.setblocking(False)  # noqa: FBT003
     taken.set_inheritable(False)
