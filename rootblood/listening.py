@@ -9,12 +9,17 @@ has what is new go to the other socket first, and accepts what is left.
 
 import asyncio
 import ctypes
+import errno
 import os
 import socket
 import struct
 from collections.abc import Mapping, MutableMapping, Sequence
 
+import structlog
+
 from rootblood.errors import ConfigurationError
+
+_log = structlog.stdlib.get_logger(__name__)
 
 _FIRST_FD = 3
 """SD_LISTEN_FDS_START."""
@@ -66,7 +71,13 @@ class Listener:
             for family, _, _, _, address in dict.fromkeys(found):
                 # Where the system chooses the port, it is to be the same for all.
                 port = opened[0].getsockname()[1] if opened else self._port
-                opened.append(self._bound(family, (address[0], port, *address[2:])))
+                try:
+                    opened.append(self._bound(family, (address[0], port, *address[2:])))
+                except OSError as error:
+                    if error.errno != errno.EAFNOSUPPORT:  # a kernel without IPv6
+                        raise
+            if not opened:
+                raise OSError(errno.EAFNOSUPPORT, f"{self._host}: this machine has no such addresses")
         return self._sockets
 
     @property
@@ -141,6 +152,7 @@ def _taken(descriptor: int, name: str) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(f"the file descriptor handed over as {name!r} is no socket") from error
     if not listens or taken.family not in {socket.AF_INET, socket.AF_INET6}:
+        taken.close()
         raise ConfigurationError(f"the socket handed over as {name!r} does not listen on TCP: ListenStream=")
     taken.setblocking(False)  # noqa: FBT003
     taken.set_inheritable(False)
@@ -151,9 +163,13 @@ def _divert(sock: socket.socket) -> None:
     """Have new connections to an address that is shared go to the younger of its two sockets.
 
     The program is the address's, not the socket's: where there is one socket alone, or is again, the kernel
-    finds no younger one and takes that.
+    finds no younger one and takes that. A kernel that takes no such program (Linux does from 4.5 on) leaves a
+    chance that connections are reset.
     """
     code = struct.pack("HBBI", _RETURN_CONSTANT, 0, 0, _YOUNGER)
     held = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HP", 1, ctypes.addressof(held))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, program)
+    except OSError as error:
+        _log.warning("connections_not_diverted", cause=str(error))

@@ -55,6 +55,7 @@ class Departure:
         self._began_at = asyncio.get_running_loop().time()
         self._has_had_channel = False
         self._timer: asyncio.TimerHandle | None = None
+        self._is_finishing = False
         self._is_over = False
         self.has_begun = False
 
@@ -69,8 +70,8 @@ class Departure:
         if self._has_had_channel:
             self.session_ended()
         else:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._began_at + _FIRST_CHANNEL_S, self.session_ended)
+            age_s = asyncio.get_running_loop().time() - self._began_at
+            self._set_timer(_FIRST_CHANNEL_S - age_s, self.session_ended)
 
     def require_channel(self) -> None:
         """Ask whether the client may open one more channel.
@@ -92,19 +93,27 @@ class Departure:
         self.has_begun = True
         for session in list(self._sessions):
             session.leave()
-        if self._is_over:
-            return
-        self.over()
-        if self._sessions:
-            self._timer = asyncio.get_running_loop().call_later(_HEARING_S, self._disconnect)
-        else:
-            self._disconnect()
+        if not self._sessions:
+            self._leave()
+        elif not self._is_finishing:
+            self._is_finishing = True
+            self._set_timer(_HEARING_S, self._leave)
 
     def over(self) -> None:
         """Forget it: the connection is closed."""
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
+
+    def _leave(self) -> None:
+        if not self._is_over:
+            self.over()
+            self._disconnect()
+
+    def _set_timer(self, delay_s: float, then: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, then)
 
 
 def take_leave(channel: "asyncssh.SSHServerChannel[bytes]", *, terminal: bool) -> None:

@@ -144,7 +144,7 @@ class Installation:
         if sockets:
             # The process's own ID is only known in it, and the sockets are to be 3 and 4.
             redirections = " ".join(f"{number}<&{each}" for number, each in enumerate(handed, 3))
-            argv = ["sh", "-c", f'exec env LISTEN_PID=$$ "$@" {redirections}', "sh", *argv]
+            argv = ["bash", "-c", f'exec env LISTEN_PID=$$ "$@" {redirections}', "bash", *argv]
             extra_env |= {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": ":".join(sockets)}
         log_file = self.directory / f"server-{secrets.token_hex(4)}.log"
         with log_file.open("wb") as log:

@@ -18,8 +18,8 @@ from tests.e2e.installation import Client, Installation, Server, free_port, wait
 
 HANDOVERS = 3
 DATA_BYTES = 100 * 1024 * 1024
-RATE_KBIT_S = 60_000
-"""Of the transfer, which takes some 14 s then: longer than all hand-overs but the last."""
+RATE_KBIT_S = 40_000
+"""Of the transfer, which takes 20 s then: longer than a hand-over."""
 
 
 @dataclass
@@ -126,8 +126,9 @@ def test_servers_take_over_from_each_other_and_nobody_notices(
                 servers[-2].process.terminate()
                 for loop in loops:
                     loop.wait_for_more(10)
+                if len(servers) == 2:
+                    assert servers[0].process.poll() is None  # the transfer goes on there
         assert ([], []) == (loops[0].failures, loops[1].failures)
-        assert servers[0].process.poll() is None  # the transfer goes on at the first server
         assert 0 == sftp.wait(120)
         assert [0] * HANDOVERS == [server.process.wait(30) for server in servers[:-1]]
         assert hashlib.sha256(data).hexdigest() == alice.output("sha256sum uploaded").split()[0]
