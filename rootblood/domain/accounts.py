@@ -16,9 +16,6 @@ from rootblood.errors import InvalidInputError
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 USERHASH_PATTERN = re.compile(r"[0-9a-f]{32}")
 
-NOBODY = "0" * 32
-"""A userhash that no account has: what is asked for in place of an account that is not there."""
-
 _SYSTEM_USERS = """
     root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd appuser
     messagebus polkitd tcpdump uuidd ntp postfix postgres mysql dnsmasq avahi saned colord geoclue

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from rootblood.domain.accounts import NOBODY, AccountState
+from rootblood.domain.accounts import AccountState
 from rootblood.domain.audit import OPERATOR, Action, Actor, Door
 from rootblood.domain.reconciliation import (
     Difference,
@@ -46,7 +46,7 @@ _TURNS_MISSED = 3
 """So many intervals another server waits before it takes over."""
 
 _RETRY_S = 10.0
-"""After the engine or the database did not answer."""
+"""After the engine or the database did not answer, or something was not mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,16 @@ class Reconciler:
         self._record = record
         self._settings = settings
 
+    def apply(self, settings: ReconcileSettings, *, grace_s: float) -> None:
+        """Go by these from now on; `grace_s` as that of `Strays`."""
+        self._settings = settings
+        self._strays.apply(grace_s)
+
     async def watch(self, stop: asyncio.Event) -> None:
         """Reconcile now, and at intervals whenever it is this server's turn, until `stop`."""
-        interval_s = self._settings.interval_s
         begun = False
         while not stop.is_set():
-            pause_s = interval_s
+            interval_s = pause_s = self._settings.interval_s
             try:
                 mine = await self._turns.take_turn(
                     _TURN, server=self._servers.own, for_s=_TURNS_MISSED * interval_s
@@ -112,6 +116,8 @@ class Reconciler:
                 if mine or not begun:
                     for outcome in await self.reconcile(by=SERVER):
                         _tell(outcome)
+                        if outcome.error is not None:
+                            pause_s = min(_RETRY_S, interval_s)
                     begun = True
             except RootBloodError as error:
                 _log.warning("not_reconciled", cause=str(error))
@@ -169,16 +175,16 @@ class Reconciler:
             dead=await asyncio.to_thread(self._servers.dead),
         )
 
-    async def _discard(self, holding: Holding, difference: Difference) -> None:
+    async def _discard(self, holding: Holding, difference: Difference) -> bool:
+        """Whether it was there, and still one too many."""
         if holding.kind is not HoldingKind.CONTAINER:
-            await self._engine.discard(holding)
-            return
-        async with self._locks.hold(holding.userhash or NOBODY):
-            if difference in differences(await self._look()):
-                await self._engine.discard(holding)
+            return await self._engine.discard(holding)
+        async with self._locks.hold(holding.userhash or holding.id):
+            return difference in differences(await self._look()) and await self._engine.discard(holding)
 
     async def _mend(self, difference: Difference, by: Actor) -> None:
         account, holding = difference.account, difference.holding
+        done = True
         match difference.kind:
             case DifferenceKind.SHARED_MISSING:
                 await self._environments.publish(await self._accounts.list(include_deleted=True))
@@ -191,8 +197,8 @@ class Reconciler:
             case DifferenceKind.PROCESS_KILLED if difference.server is not None:
                 await asyncio.to_thread(self._servers.forget, difference.server)
             case _ if holding is not None:
-                await self._discard(holding, difference)
-        if account is not None and account.state is not AccountState.DELETED:
+                done = await self._discard(holding, difference)
+        if done and account is not None and account.state is not AccountState.DELETED:
             self._record(account, Action.RECONCILED, by, f"{difference.kind}: {difference.detail}")
 
 

@@ -91,6 +91,10 @@ class Strays:
         self._environments = environments
         self._grace_s = grace_s
 
+    def apply(self, grace_s: float) -> None:
+        """Give that long from now on."""
+        self._grace_s = grace_s
+
     async def find(self, accounts: Sequence[Account]) -> list[Stray]:
         """Those of these accounts' environments; none of one that does not run, or does not answer."""
         running = {

@@ -5,7 +5,7 @@ Every method on rows is one transaction. A database that does not answer, or sta
 that changes an account raises `NotFoundError` when there is none of that userhash, or only its tombstone.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,12 @@ class AccountStore(Protocol):
     async def by_name(self, name: str) -> Account | None:
         """The account of that name, unless it is deleted."""
 
+    async def by_key(self, name: str, blob: bytes) -> Account | None:
+        """The account of that name if this public key (RFC 4253 wire form) is one of its own.
+
+        One query, and the same work for no such account as for no such key: nobody can tell them apart.
+        """
+
     async def set_state(self, userhash: str, state: AccountState) -> None:
         """Lock or unlock; either way the account's login sessions are gone."""
 
@@ -66,9 +72,6 @@ class AccountStore(Protocol):
 
     async def delete_key(self, userhash: str, fingerprint: str) -> bool:
         """Delete the key with that SHA256 fingerprint; False when there is none."""
-
-    async def has_key(self, userhash: str, blob: bytes) -> bool:
-        """Whether this public key (RFC 4253 wire form) is one of the account's."""
 
     async def list(
         self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None
@@ -310,10 +313,13 @@ class GrowingExport(Protocol):
 
 
 class ExportStore(Protocol):
-    """Tarballs on this server's disk. All of it blocks: call it in a thread."""
+    """Tarballs on this server's disk. All of it but `bound` blocks: call it in a thread."""
 
-    def recover(self) -> None:
-        """Clean up what a server that was killed left behind; once, before anything else."""
+    def bound(self, *, max_bytes: int, min_free_bytes: int) -> None:
+        """Let all tarballs together grow no further than that, and leave so much free on the disk."""
+
+    def recover(self, living: Collection[str]) -> None:
+        """Clean up what servers left behind that are not among the `living`; once, before anything else."""
 
     def begin(self, export: Export) -> GrowingExport:
         """Begin a tarball. Raises as `GrowingExport.write`."""

@@ -17,6 +17,7 @@ from multidict import CIMultiDictProxy
 from rootblood.domain.accounts import Account
 from rootblood.domain.logins import new_id
 from rootblood.link.keys import create_link_keys, read_link_keys
+from rootblood.listening import Listener
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
 from rootblood.services.archives import EXPORT_PROGRAM
@@ -40,6 +41,7 @@ from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
+from rootblood.stopping import Stop
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
@@ -196,7 +198,11 @@ class House:
 
     @asynccontextmanager
     async def open(
-        self, settings: WebSettings | None = None, penalties: PenaltySettings | None = None
+        self,
+        settings: WebSettings | None = None,
+        penalties: PenaltySettings | None = None,
+        *,
+        drain_s: float = 0,
     ) -> AsyncIterator[str]:
         """A door that serves, by the URL it listens on, whatever the public one."""
         settings = (settings or WebSettings()).model_copy(update={"port": free_port()})
@@ -205,14 +211,14 @@ class House:
         self.bans.subscribe(door.close_banned)
         self.presence.add_door("web", door.terminals_of)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        stop = asyncio.Event()
+        stop = Stop()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(door.serve(ready, stop))
+            tasks.create_task(door.serve(Listener(settings.host, settings.port), ready, stop))
             try:
                 await ready
                 yield f"http{'s' if settings.tls_cert_file else ''}://127.0.0.1:{settings.port}"
             finally:
-                stop.set()
+                stop.tell(drain_s)
 
 
 NewBrowser = Callable[..., Browser]

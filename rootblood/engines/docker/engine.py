@@ -117,6 +117,12 @@ class DockerEngine:
         self._volumes = Volumes(self._docker, engine.instance, server, environment.image)
         self._holdings = Holdings(self._docker, self._streams, engine.instance)
 
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        """Take both for the next container; the bridge stays as it was made."""
+        self._environment = environment
+        self._limits = limits
+        self._volumes.image = environment.image
+
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
 

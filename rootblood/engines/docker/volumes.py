@@ -82,7 +82,7 @@ class Volumes:
         self._docker = client
         self._instance = instance
         self._server = server
-        self._image = image
+        self.image = image
 
     async def list(self) -> Sequence[Volume]:
         """See `Engine.volumes`."""
@@ -178,7 +178,7 @@ class Volumes:
     ) -> AsyncIterator["_Helper"]:
         arguments = partial(
             _helper_arguments,
-            image=self._image,
+            image=self.image,
             labels={INSTANCE_LABEL: self._instance, SERVER_LABEL: self._server, HELPER_LABEL: "yes"},
             script=script,
             capabilities=capabilities,
