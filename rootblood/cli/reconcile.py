@@ -8,7 +8,7 @@ import typer
 
 from rootblood.app import open_core
 from rootblood.cli.output import note, print_json, say
-from rootblood.domain.reconciliation import Difference, Remedy
+from rootblood.domain.reconciliation import Difference
 from rootblood.services.reconcile import Outcome
 from rootblood.settings import Settings
 
@@ -55,5 +55,4 @@ def _document(outcome: Outcome) -> dict[str, str | bool | None]:
 
 
 def _line(difference: Difference) -> str:
-    decide = " (yours to decide)" if difference.remedy is Remedy.REPORT else ""
-    return f"{difference.remedy} {difference.kind} {difference.subject}: {difference.detail}{decide}"
+    return f"{difference.remedy} {difference.kind} {difference.subject}: {difference.detail}"

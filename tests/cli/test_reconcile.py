@@ -34,7 +34,7 @@ def test_a_dry_run_tells_and_the_real_one_does(
 
     left = rootblood("reconcile", "--dry-run")
     assert left.out.startswith(f"report home-without-account home_{stranger}: ")
-    assert left.out.endswith(f"docker volume rm home_{stranger} (yours to decide)\n")
+    assert left.out.endswith(f"docker volume rm home_{stranger}\n")
 
 
 def test_an_engine_that_is_away_is_one_line(engine: FakeEngine, rootblood: Rootblood) -> None:
