@@ -5,8 +5,8 @@ everything whether it is healed, removed, or left to a person. Nothing here dele
 database says, it may be the only copy of somebody's work.
 
 What a process leaves behind when it is killed bears its ID. It is left over when that process is known to be
-dead; where nobody knows it (another machine's, or an older version's), when it is so old that no process can
-still be at it.
+dead; where nobody knows it (another machine's, or an older version's), when it has been there for so long that
+no process can still be at it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.environments import home_volume_name
 
 ABANDONED_AFTER = timedelta(hours=1)
-"""Longer than any process is at what it makes for the moment: a socket for one connection, a helper."""
+"""Longer than a socket waits for its one connection, and a helper for its start or its removal."""
 
 
 class HoldingKind(StrEnum):
@@ -51,6 +51,9 @@ class Holding:
 
     server: str | None = None
     """Which process made it for the moment; None where it is there to stay, or does not say."""
+
+    is_at_work: bool = False
+    """Of a helper: it runs. One of a backup may do so for hours."""
 
     is_surplus: bool = False
     """Of a container: it is not the one that the engine enters for this account."""
@@ -271,4 +274,4 @@ def _removal(kind: DifferenceKind, holding: Holding, account: Account | None, de
 def _is_left(holding: Holding, seen: Seen) -> bool:
     if holding.server is not None and holding.server in seen.living | seen.dead:
         return holding.server in seen.dead
-    return seen.now - holding.made_at > ABANDONED_AFTER
+    return not holding.is_at_work and seen.now - holding.made_at > ABANDONED_AFTER

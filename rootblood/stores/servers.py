@@ -11,7 +11,7 @@ Files tell of one state directory. Of an ID without a file there nobody can tell
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from rootblood.domain.logins import new_id
@@ -79,11 +79,13 @@ class Servers:
             yield path.name.removesuffix(_SUFFIX)
 
     def _lives(self, server: str) -> bool:
-        with suppress(FileNotFoundError), _opened(self._path(server)) as file:
-            try:
+        try:
+            with _opened(self._path(server)) as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two may look at once
-            except BlockingIOError:
-                return True
+        except FileNotFoundError:
+            return False
+        except (BlockingIOError, PermissionError):  # held; or another user's, such as root's
+            return True
         return False
 
     @contextmanager

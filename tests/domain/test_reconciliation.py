@@ -129,6 +129,14 @@ def test_what_is_made_for_the_moment_is_left_over_when_its_maker_is_dead_or_it_i
     assert is_left == bool(found)
 
 
+def test_a_helper_of_another_machine_may_be_at_work_for_hours() -> None:
+    helper = replace(socket_of(UNKNOWN, age=timedelta(days=1)), kind=HoldingKind.HELPER, is_at_work=True)
+
+    assert [] == told(replace(NOTHING, holdings=[helper]))
+    known = replace(helper, server=DEAD)
+    assert "helper-left" == told(replace(NOTHING, holdings=[known], dead=frozenset({DEAD})))[0][1]
+
+
 def test_a_directory_of_sockets_stays_while_a_container_has_it() -> None:
     directory = Holding(HoldingKind.SOCKET_DIRECTORY, GONE.userhash, NOW, GONE.userhash)
 

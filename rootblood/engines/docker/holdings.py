@@ -95,6 +95,7 @@ def _container(row: Mapping[str, Any]) -> Holding:
         made_at=datetime.fromtimestamp(row["Created"], UTC),
         userhash=userhash,
         server=row["Labels"].get(SERVER_LABEL),
+        is_at_work=label is None and row["State"] == "running",
         is_surplus=userhash is not None and container_name(userhash) not in names,
     )
 
