@@ -5,8 +5,8 @@ everything whether it is healed, removed, or left to a person. Nothing here dele
 database says, it may be the only copy of somebody's work.
 
 What a process leaves behind when it is killed bears its ID. It is left over when that process is known to be
-dead; where nobody knows it (another machine's, or an older version's), when it has been there for so long that
-no process can still be at it.
+dead; where nobody knows it (another machine's, or an older version's), when it has been there for longer than
+any process could still be at it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
