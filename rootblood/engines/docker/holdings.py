@@ -23,7 +23,6 @@ from rootblood.engines.base import STOP_GRACE_S
 from rootblood.engines.docker.client import DockerClient
 from rootblood.engines.docker.container import INSTANCE_LABEL, SERVER_LABEL, USERHASH_LABEL
 from rootblood.engines.docker.streams import Streams
-from rootblood.errors import EnvironmentFailedError
 
 _CONFLICT = 409
 
@@ -48,10 +47,7 @@ class Holdings:
         def ask(api: docker.APIClient) -> Sequence[Holding]:
             label = f"{INSTANCE_LABEL}={self._instance}"
             rows = api.containers(all=True, filters={"label": label})
-            try:
-                return [*map(_container, rows), *self._streams.holdings()]
-            except OSError as error:
-                raise EnvironmentFailedError(f"the sockets cannot be listed: {error}") from error
+            return [*map(_container, rows), *self._streams.holdings()]
 
         return await self._docker.call(ask)
 

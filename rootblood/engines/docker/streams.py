@@ -61,12 +61,18 @@ class Streams:
                 raise EnvironmentFailedError("the sockets of the environment are not deleted") from error
 
     def holdings(self) -> Sequence[Holding]:
-        """The sockets, and the directories of accounts. Blocks. Raises `OSError`."""
-        return list(self._directories.list()) if self._directories is not None else []
+        """The sockets, and the directories of accounts. Blocks."""
+        try:
+            return list(self._directories.list()) if self._directories is not None else []
+        except OSError as error:
+            raise EnvironmentFailedError(f"the sockets of environments are not listed: {error}") from error
 
     def discard(self, holding: Holding) -> bool:
-        """Delete one of those; False when it was not there. Blocks. Raises `OSError`."""
-        return self._directories is not None and self._directories.discard(holding)
+        """Delete one of those; False when it was not there. Blocks."""
+        try:
+            return self._directories is not None and self._directories.discard(holding)
+        except OSError as error:
+            raise EnvironmentFailedError(f"the socket {holding.id} is not deleted: {error}") from error
 
     def give_up_sockets(self, cause: Exception) -> None:
         """Leave all streams to Docker from now on."""
