@@ -48,6 +48,7 @@ from rootblood.services.restores import Restores, require_restored
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
+from rootblood.services.upgrades import Upgrades
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
@@ -106,6 +107,7 @@ class Core:
     imports: Imports
     unpackings: Unpackings
     backups: Backups
+    upgrades: Upgrades
     administration: Administration
     bans: Bans
     audit: Audit
@@ -171,6 +173,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         administration = Administration(accounts, environments, exports)
         imports = Imports(environments, settings.imports, audit.record)
         unpackings = Unpackings(imports)
+        notices = Notices(environments)
         try:
             yield Core(
                 settings=settings,
@@ -191,7 +194,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     accounts=accounts,
                     environments=environments,
                     activity=Activity(environments, settings.reaper),
-                    notices=Notices(environments),
+                    notices=notices,
                     leases=lease_store,
                     store=idleness_store,
                     server=leases.server,
@@ -220,6 +223,14 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     store=store,
                     copies=SqlDatabaseCopies(database, settings),
                     settings=settings,
+                ),
+                upgrades=Upgrades(
+                    engine=engine,
+                    environments=environments,
+                    store=store,
+                    notices=notices,
+                    keys=keys,
+                    settings=settings.link,
                 ),
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,

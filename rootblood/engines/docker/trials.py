@@ -1,0 +1,103 @@
+"""Containers that an image is tried in: as every environment, but that nothing in them is kept."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import docker
+import structlog
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from rootblood.domain.environments import Environment, EnvironmentState, Identity
+from rootblood.engines.docker.client import DockerClient
+from rootblood.engines.docker.container import INSTANCE_LABEL, TRIAL_LABEL, trial_arguments
+from rootblood.errors import EnvironmentFailedError
+from rootblood.settings import EnvironmentSettings, LimitsSettings
+
+_log = structlog.stdlib.get_logger(__name__)
+
+_WATCH_S = 1.0
+"""From its start on; a first process that does not wait, as it should, has ended by then."""
+
+
+class Trials:
+    """Runs them.
+
+    Args:
+        client: of the Docker that has the images.
+        instance: label of the installation.
+        environment: image and hardening of every environment.
+        limits: what one environment may use.
+    """
+
+    def __init__(
+        self, client: DockerClient, instance: str, environment: EnvironmentSettings, limits: LimitsSettings
+    ) -> None:
+        self._docker = client
+        self._instance = instance
+        self._environment = environment
+        self._limits = limits
+
+    @asynccontextmanager
+    async def run(self, identity: Identity, image_id: str) -> AsyncIterator[Environment]:
+        """See `Engine.trial`."""
+        container = await self._docker.call(partial(self._create, identity=identity, image_id=image_id))
+        try:
+            await self._docker.call(partial(_start, container=container))
+            watched = asyncio.get_running_loop().time() + _WATCH_S
+            yield Environment(
+                userhash=identity.userhash,
+                state=EnvironmentState.RUNNING,
+                engine_id=container,
+                image=self._environment.image,
+                created_at=datetime.now(UTC),
+                image_id=image_id,
+            )
+            await asyncio.sleep(max(0.0, watched - asyncio.get_running_loop().time()))
+            await self._docker.call(partial(_require_running, container=container))
+        except EnvironmentFailedError:
+            # What went wrong inside says less than that there is no inside any more.
+            await self._docker.call(partial(_require_running, container=container))
+            raise
+        finally:
+            await asyncio.shield(self._docker.call(partial(_remove, container=container)))
+
+    def _create(self, api: docker.APIClient, identity: Identity, image_id: str) -> str:
+        labels = [f"{INSTANCE_LABEL}={self._instance}", TRIAL_LABEL]
+        for row in api.containers(all=True, filters={"label": labels}):  # of a process that was killed
+            _remove(api, row["Id"])
+        arguments = trial_arguments(
+            api,
+            identity,
+            image_id=image_id,
+            instance=self._instance,
+            settings=self._environment,
+            limits=self._limits,
+        )
+        return str(api.create_container(**arguments)["Id"])
+
+
+def _start(api: docker.APIClient, container: str) -> None:
+    try:
+        api.start(container)
+    except ImageNotFound:
+        raise
+    except APIError as error:
+        _log.warning("trial_not_started", cause=str(error))
+        raise EnvironmentFailedError(f"it does not start: {error.explanation}") from error
+
+
+def _require_running(api: docker.APIClient, container: str) -> None:
+    state = api.inspect_container(container)["State"]
+    # One that never started has told why already.
+    if not state["Running"] and state["Status"] != "created":
+        raise EnvironmentFailedError(f"its first process ends by itself, with status {state['ExitCode']}")
+
+
+def _remove(api: docker.APIClient, container: str) -> None:
+    try:
+        api.remove_container(container, force=True)
+    except NotFound:
+        return
