@@ -76,6 +76,8 @@ async def examine(settings: Settings) -> list[Finding]:
     async def environments() -> str:
         async with open_core(settings) as core:
             await core.environments.prepare()
+            if troubles := await core.engine.troubles():
+                raise ConfigurationError("; ".join(troubles))
         return f"names and keys are on the volumes of instance {settings.engine.instance!r}"
 
     async def texts() -> str:

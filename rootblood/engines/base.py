@@ -44,6 +44,9 @@ class Engine(Protocol):
     async def info(self) -> EngineInfo:
         """Ask the engine for its version and for the image."""
 
+    async def troubles(self) -> Sequence[str]:
+        """What is wrong with how this engine is used and shows nowhere else: lines for the operator."""
+
     async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
         """Make what all environments share, where it is missing: network, volumes, names. Idempotent.
 

@@ -148,6 +148,10 @@ class FakeEngine:
         await self._answer()
         return EngineInfo(kind="fake", version="1", image_present=self.image_present)
 
+    async def troubles(self) -> Sequence[str]:
+        await self._answer()
+        return []
+
     async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
         await self._answer()
         self._require_image()

@@ -107,6 +107,7 @@ class DockerEngine:
     ) -> None:
         self._instance = engine.instance
         self._subnet = engine.subnet
+        self._labels = [f"{INSTANCE_LABEL}={engine.instance}", USERHASH_LABEL]
         self._environment = environment
         self._limits = limits
         self._docker = DockerClient(engine)
@@ -121,6 +122,14 @@ class DockerEngine:
         def ask(api: docker.APIClient) -> EngineInfo:
             present = self._images.known(api).current is not None
             return EngineInfo(kind="docker", version=str(api.version()["Version"]), image_present=present)
+
+        return await self._docker.call(ask)
+
+    async def troubles(self) -> Sequence[str]:
+        """Look for sockets of other servers: see `Streams.strange`."""
+
+        def ask(api: docker.APIClient) -> Sequence[str]:
+            return self._streams.strange(api.containers(filters={"label": self._labels}))
 
         return await self._docker.call(ask)
 
@@ -231,7 +240,6 @@ class DockerEngine:
         """All containers with this installation's label and a userhash."""
 
         def ask(api: docker.APIClient) -> list[Environment]:
-            labels = [f"{INSTANCE_LABEL}={self._instance}", USERHASH_LABEL]
             return [
                 Environment(
                     userhash=row["Labels"][USERHASH_LABEL],
@@ -241,7 +249,7 @@ class DockerEngine:
                     created_at=datetime.fromtimestamp(row["Created"], UTC),
                     image_id=row["ImageID"],
                 )
-                for row in api.containers(all=True, filters={"label": labels})
+                for row in api.containers(all=True, filters={"label": self._labels})
             ]
 
         return await self._docker.call(ask)
