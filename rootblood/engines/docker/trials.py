@@ -1,6 +1,7 @@
 """Containers that an image is tried in: as every environment, but that nothing in them is kept."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ _log = structlog.stdlib.get_logger(__name__)
 
 _WATCH_S = 1.0
 """From its start on; a first process that does not wait, as it should, has ended by then."""
+
+_LEFT_OVER_S = 600.0
+"""No trial takes so long: what is older is of a process that was killed."""
 
 
 class Trials:
@@ -66,8 +70,9 @@ class Trials:
 
     def _create(self, api: docker.APIClient, identity: Identity, image_id: str) -> str:
         labels = [f"{INSTANCE_LABEL}={self._instance}", TRIAL_LABEL]
-        for row in api.containers(all=True, filters={"label": labels}):  # of a process that was killed
-            _remove(api, row["Id"])
+        for row in api.containers(all=True, filters={"label": labels}):
+            if row["Created"] < time.time() - _LEFT_OVER_S:
+                _remove(api, row["Id"])
         arguments = trial_arguments(
             api,
             identity,
