@@ -17,6 +17,9 @@ app = typer.Typer(
     no_args_is_help=True, help="Move environments to a new image, and back.", rich_markup_mode=None
 )
 
+_RUNNING = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
+_MAX_NAMES = 10
+
 Now = Annotated[
     bool, typer.Option("--now", help="Stop and start what runs, instead of waiting for its next start.")
 ]
@@ -98,11 +101,12 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _counted(names: Sequence[str]) -> str:
-    return f"{len(names)} ({', '.join(names)})" if names else "0"
+    shown = [*names[:_MAX_NAMES], *["..."] * (len(names) > _MAX_NAMES)]
+    return f"{len(names)} ({', '.join(shown)})" if names else "0"
 
 
 def _names(use: ImageUse, *, running: bool) -> list[str]:
-    return [name for name, one in use.environments if (one.state is EnvironmentState.RUNNING) is running]
+    return [name for name, one in use.environments if (one.state in _RUNNING) is running]
 
 
 def _use_as_json(images: Images, use: ImageUse) -> dict[str, object]:

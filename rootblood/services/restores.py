@@ -134,10 +134,10 @@ class Restores:
 
     def _require_kind(self, copy: Path) -> None:
         if copy.name != self._copies.file_name:
-            there, here = ("PostgreSQL", "SQLite")[:: 1 if copy.name == POSTGRESQL_COPY else -1]
+            kind = "PostgreSQL" if copy.name == POSTGRESQL_COPY else "SQLite"
             raise ConfigurationError(
-                f"the backup's database is of {there}, and database.url names one of {here}: restore it to "
-                f"{there}, and move it with rootblood db copy"
+                f"the backup's database is of {kind}, and database.url names one of another kind: "
+                f"restore it to {kind}, and move it with rootblood db copy"
             )
 
     async def _require_nothing(self, manifest: Manifest) -> None:

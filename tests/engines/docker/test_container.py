@@ -8,7 +8,12 @@ import docker
 import pytest
 
 from rootblood.domain.environments import Identity
-from rootblood.engines.docker.container import SPEC_LABEL, environment_arguments, install_arguments
+from rootblood.engines.docker.container import (
+    SPEC_LABEL,
+    environment_arguments,
+    install_arguments,
+    trial_arguments,
+)
 from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 USERHASH = "0123456789abcdef" * 2
@@ -98,6 +103,25 @@ def test_nothing_of_the_host_is_given_away(api: docker.APIClient) -> None:
     ]
 
 
+def test_a_trial_is_as_hardened_and_has_no_home(api: docker.APIClient) -> None:
+    made = trial_arguments(
+        api,
+        ALICE,
+        image_id="sha256:0",
+        instance="here",
+        settings=EnvironmentSettings(),
+        limits=LimitsSettings(),
+    )
+    host, others = made["host_config"], arguments(api)["host_config"]
+    assert {"Mounts", "Tmpfs"} == {key for key in others if host[key] != others[key]}
+    assert ["/etc/rootblood"] == [mount["Target"] for mount in host["Mounts"]]
+    assert {"/home": "rw,exec,nosuid,nodev,size=256m,mode=1777"} == dict(
+        set(host["Tmpfs"].items()) - set(others["Tmpfs"].items())
+    )
+    assert {"rootblood.instance": "here", "rootblood.trial": "yes"} == made["labels"]
+    assert "name" not in made
+
+
 def test_no_resource_is_named_by_what_somebody_typed(api: docker.APIClient) -> None:
     made = arguments(api)
     assert f"rb_{USERHASH}" == made["name"]
@@ -154,6 +178,21 @@ def test_the_helper_has_three_capabilities_no_network_and_no_home(api: docker.AP
         host["SecurityOpt"],
     )
     assert ["/global", "/etc/rootblood"] == [mount["Target"] for mount in host["Mounts"]]
+
+
+def test_another_image_is_another_spec(api: docker.APIClient) -> None:
+    one, other = (
+        environment_arguments(
+            api,
+            ALICE,
+            image_id=image,
+            instance="here",
+            settings=EnvironmentSettings(),
+            limits=LimitsSettings(),
+        )
+        for image in ("sha256:0", "sha256:1")
+    )
+    assert one["labels"][SPEC_LABEL] != other["labels"][SPEC_LABEL]
 
 
 def without_labels(made: dict[str, Any]) -> dict[str, Any]:
