@@ -8,7 +8,7 @@ begun once one has failed. Homes are volumes of their own; nothing here comes ne
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rootblood.domain.accounts import Account
@@ -26,6 +26,7 @@ from rootblood.errors import (
 from rootblood.link.keys import LinkKeys
 from rootblood.link.link import open_link
 from rootblood.link.trial import try_session
+from rootblood.services.backups import Tell
 from rootblood.services.environments import Environments
 from rootblood.services.notices import Notices
 from rootblood.settings import LinkSettings
@@ -40,9 +41,6 @@ _NOTICE_S = 1.0
 _NOTICE = "rootblood: this environment moves to another image now, and is back in a moment; log in again"
 
 _RUNNING = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
-
-Tell = Callable[[str], None]
-"""Takes a line about how it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,6 @@ class Upgrades:
         notices: told before something is stopped.
         keys: of the link.
         settings: of the link.
-        notice_s: how long a notice is left on a terminal.
     """
 
     def __init__(
@@ -97,7 +94,6 @@ class Upgrades:
         notices: Notices,
         keys: LinkKeys,
         settings: LinkSettings,
-        notice_s: float = _NOTICE_S,
     ) -> None:
         self._engine = engine
         self._environments = environments
@@ -105,7 +101,6 @@ class Upgrades:
         self._notices = notices
         self._keys = keys
         self._settings = settings
-        self._notice_s = notice_s
 
     async def images(self) -> tuple[Images, list[ImageUse]]:
         """The images of this installation, and what was made of each: the current one, and so on.
@@ -221,7 +216,7 @@ class Upgrades:
             moving.begun.add(account.name)
             try:
                 await self._notices.tell(account, _NOTICE)
-                await asyncio.sleep(self._notice_s)
+                await asyncio.sleep(_NOTICE_S)
                 await self._environments.restart(
                     account,
                     StopReason.ADMINISTRATOR,

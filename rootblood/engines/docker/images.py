@@ -62,11 +62,11 @@ class AcceptedImages:
 
     def accept(self, api: docker.APIClient, image_id: str) -> None:
         """Make environments of that image from now on, and keep the one before it."""
-        before = self.current_id(api)
-        if before != image_id:
-            # In this order: killed in between, it has changed nothing.
-            api.tag(before, PREVIOUS_REPOSITORY, self._tag)
-            api.tag(image_id, CURRENT_REPOSITORY, self._tag)
+        before = self.known(api).current
+        if before is not None and before.id != image_id:
+            # First of the two: killed in between, it has changed nothing that runs.
+            api.tag(before.id, PREVIOUS_REPOSITORY, self._tag)
+        api.tag(image_id, CURRENT_REPOSITORY, self._tag)
 
     @staticmethod
     def _find(api: docker.APIClient, name: str) -> Image | None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -102,7 +102,5 @@ def _require_running(api: docker.APIClient, container: str) -> None:
 
 
 def _remove(api: docker.APIClient, container: str) -> None:
-    try:
+    with suppress(NotFound):
         api.remove_container(container, force=True)
-    except NotFound:
-        return
