@@ -22,6 +22,7 @@ from rootblood.domain.environments import (
     Volume,
 )
 from rootblood.domain.images import Images
+from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 StreamProtocol = TypeVar("StreamProtocol", bound=asyncio.Protocol)
 
@@ -46,6 +47,12 @@ class Engine(Protocol):
 
     async def troubles(self) -> Sequence[str]:
         """What is wrong with how this engine is used and shows nowhere else: lines for the operator."""
+
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        """Make environments like this from now on.
+
+        Those that are there are made anew at the next `ensure` that finds them stopped.
+        """
 
     async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
         """Make what all environments share, where it is missing: network, volumes, names. Idempotent.

@@ -114,7 +114,13 @@ class DockerEngine:
         self._streams = Streams(self._docker, socket_directory)
         self._images = AcceptedImages(engine.instance, environment.image)
         self._volumes = Volumes(self._docker, engine.instance, self._images)
-        self._trials = Trials(self._docker, engine.instance, environment, limits)
+        self._trials = Trials(self._docker, engine.instance)
+
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        """Take both for the next container; the bridge stays as it was made."""
+        self._environment = environment
+        self._limits = limits
+        self._images.name = environment.image
 
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
@@ -317,7 +323,7 @@ class DockerEngine:
 
     def trial(self, identity: Identity, image_id: str) -> AbstractAsyncContextManager[Environment]:
         """Run a container with its home in memory."""
-        return self._trials.run(identity, image_id)
+        return self._trials.run(identity, image_id, self._environment, self._limits)
 
     async def accept_image(self, image_id: str) -> None:
         """Tag the image, and the one before it."""

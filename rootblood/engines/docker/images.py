@@ -29,12 +29,12 @@ class AcceptedImages:
 
     Args:
         instance: label of the installation.
-        name: of the image, in the settings.
+        name: of the image, in the settings; they may be read again, and have another one then.
     """
 
     def __init__(self, instance: str, name: str) -> None:
-        self._name = name
-        self._tag = f"{instance}.{hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]}"
+        self._instance = instance
+        self.name = name
 
     def current_id(self, api: docker.APIClient) -> str:
         """The image to make environments of; at the first need, what the name stands for becomes that.
@@ -42,19 +42,23 @@ class AcceptedImages:
         Raises:
             docker.errors.ImageNotFound: there is none.
         """
-        current = self._find(api, f"{CURRENT_REPOSITORY}:{self._tag}")
+        name = self.name
+        tag = self._tag(name)
+        current = _find(api, f"{CURRENT_REPOSITORY}:{tag}")
         if current is None:
-            current = _image(api.inspect_image(self._name))  # type: ignore[no-untyped-call]
-            api.tag(current.id, CURRENT_REPOSITORY, self._tag)
+            current = _image(api.inspect_image(name))  # type: ignore[no-untyped-call]
+            api.tag(current.id, CURRENT_REPOSITORY, tag)
         return current.id
 
     def known(self, api: docker.APIClient) -> Images:
         """All of them; nothing is accepted by this."""
-        newest = self._find(api, self._name)
-        current = self._find(api, f"{CURRENT_REPOSITORY}:{self._tag}") or newest
-        previous = self._find(api, f"{PREVIOUS_REPOSITORY}:{self._tag}")
+        name = self.name
+        tag = self._tag(name)
+        newest = _find(api, name)
+        current = _find(api, f"{CURRENT_REPOSITORY}:{tag}") or newest
+        previous = _find(api, f"{PREVIOUS_REPOSITORY}:{tag}")
         return Images(
-            name=self._name,
+            name=name,
             newest=newest,
             current=current,
             previous=None if previous == current else previous,
@@ -62,18 +66,22 @@ class AcceptedImages:
 
     def accept(self, api: docker.APIClient, image_id: str) -> None:
         """Make environments of that image from now on, and keep the one before it."""
-        before = self.known(api).current
+        known = self.known(api)
+        before, tag = known.current, self._tag(known.name)
         if before is not None and before.id != image_id:
             # First of the two: killed in between, it has changed nothing that runs.
-            api.tag(before.id, PREVIOUS_REPOSITORY, self._tag)
-        api.tag(image_id, CURRENT_REPOSITORY, self._tag)
+            api.tag(before.id, PREVIOUS_REPOSITORY, tag)
+        api.tag(image_id, CURRENT_REPOSITORY, tag)
 
-    @staticmethod
-    def _find(api: docker.APIClient, name: str) -> Image | None:
-        try:
-            return _image(api.inspect_image(name))  # type: ignore[no-untyped-call]
-        except ImageNotFound:
-            return None
+    def _tag(self, name: str) -> str:
+        return f"{self._instance}.{hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]}"
+
+
+def _find(api: docker.APIClient, name: str) -> Image | None:
+    try:
+        return _image(api.inspect_image(name))  # type: ignore[no-untyped-call]
+    except ImageNotFound:
+        return None
 
 
 def _image(details: dict[str, Any]) -> Image:

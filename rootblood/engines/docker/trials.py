@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from rootblood.domain.environments import Environment, EnvironmentState, Identity
 from rootblood.engines.docker.client import DockerClient
-from rootblood.engines.docker.container import INSTANCE_LABEL, TRIAL_LABEL, trial_arguments
+from rootblood.engines.docker.container import INSTANCE_LABEL, TRIAL_LABEL, Arguments, trial_arguments
 from rootblood.errors import EnvironmentFailedError
 from rootblood.settings import EnvironmentSettings, LimitsSettings
 
@@ -32,22 +32,26 @@ class Trials:
     Args:
         client: of the Docker that has the images.
         instance: label of the installation.
-        environment: image and hardening of every environment.
-        limits: what one environment may use.
     """
 
-    def __init__(
-        self, client: DockerClient, instance: str, environment: EnvironmentSettings, limits: LimitsSettings
-    ) -> None:
+    def __init__(self, client: DockerClient, instance: str) -> None:
         self._docker = client
         self._instance = instance
-        self._environment = environment
-        self._limits = limits
 
     @asynccontextmanager
-    async def run(self, identity: Identity, image_id: str) -> AsyncIterator[Environment]:
-        """See `Engine.trial`."""
-        container = await self._docker.call(partial(self._create, identity=identity, image_id=image_id))
+    async def run(
+        self, identity: Identity, image_id: str, settings: EnvironmentSettings, limits: LimitsSettings
+    ) -> AsyncIterator[Environment]:
+        """Run one as `Engine.trial` says, hardened and limited as every environment is."""
+        arguments = partial(
+            trial_arguments,
+            identity=identity,
+            image_id=image_id,
+            instance=self._instance,
+            settings=settings,
+            limits=limits,
+        )
+        container = await self._docker.call(partial(self._create, arguments=arguments))
         try:
             await self._docker.call(partial(_start, container=container))
             watched = asyncio.get_running_loop().time() + _WATCH_S
@@ -55,7 +59,7 @@ class Trials:
                 userhash=identity.userhash,
                 state=EnvironmentState.RUNNING,
                 engine_id=container,
-                image=self._environment.image,
+                image=settings.image,
                 created_at=datetime.now(UTC),
                 image_id=image_id,
             )
@@ -68,20 +72,12 @@ class Trials:
         finally:
             await asyncio.shield(self._docker.call(partial(_remove, container=container)))
 
-    def _create(self, api: docker.APIClient, identity: Identity, image_id: str) -> str:
+    def _create(self, api: docker.APIClient, arguments: Callable[[docker.APIClient], Arguments]) -> str:
         labels = [f"{INSTANCE_LABEL}={self._instance}", TRIAL_LABEL]
         for row in api.containers(all=True, filters={"label": labels}):
             if row["Created"] < time.time() - _LEFT_OVER_S:
                 _remove(api, row["Id"])
-        arguments = trial_arguments(
-            api,
-            identity,
-            image_id=image_id,
-            instance=self._instance,
-            settings=self._environment,
-            limits=self._limits,
-        )
-        return str(api.create_container(**arguments)["Id"])
+        return str(api.create_container(**arguments(api))["Id"])
 
 
 def _start(api: docker.APIClient, container: str) -> None:
