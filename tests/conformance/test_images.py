@@ -12,7 +12,7 @@ from rootblood.domain.environments import Identity, RestartReason
 from rootblood.domain.images import ImageRole
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
-from rootblood.settings import EnvironmentSettings
+from rootblood.settings import EnvironmentSettings, LimitsSettings
 from tests.conformance.rigs import docker_engine
 from tests.e2e.installation import Installation, docker_api
 from tests.fakes.engine import FakeEngine, FakeHost
@@ -149,6 +149,28 @@ async def test_docker_keeps_both_and_leaves_no_trial_behind(tmp_path: Path, alic
                 for build in (first, second):
                     tags = api.inspect_image(build)["RepoTags"]  # type: ignore[no-untyped-call]
                     assert any(own.instance in tag for tag in tags), tags
+        finally:
+            await engine.close()
+            await asyncio.to_thread(own.destroy)
+
+
+async def test_another_name_in_the_settings_is_another_beginning(tmp_path: Path, alice: Identity) -> None:
+    own = Installation(tmp_path)
+    with own_image() as one, own_image() as other:
+        settings = {name: EnvironmentSettings(image=name) for name in (one.name, other.name)}
+        engine = docker_engine(own.instance, environment=settings[one.name])
+        try:
+            first, second = await asyncio.to_thread(one.build), await asyncio.to_thread(other.build)
+            await engine.install({}, [alice])
+            assert first == (await engine.ensure(alice)).image_id
+            for name, expected in ((other.name, second), (one.name, first)):
+                engine.apply(settings[name], LimitsSettings())
+                images = await engine.images()
+                assert (name, None) == (images.name, images.previous)
+                assert [ImageRole.CURRENT, ImageRole.NEWEST] == images.roles(expected)
+                await engine.stop(alice.userhash)
+                moved = await engine.ensure(alice)
+                assert (name, expected) == (moved.image, moved.image_id)
         finally:
             await engine.close()
             await asyncio.to_thread(own.destroy)
