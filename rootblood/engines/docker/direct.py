@@ -112,13 +112,13 @@ class SocketDirectories:
     """
 
     def __init__(self, root: Path, server: str) -> None:
-        self._root = root
+        self.root = root
         self._server = server
 
     def of(self, userhash: str) -> Path:
         """The account's directory, made where it is missing."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory = self._root / userhash
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = self.root / userhash
         directory.mkdir(exist_ok=True)
         directory.chmod(0o711)  # to be passed through by the account's UID, not to be listed
         return directory
@@ -126,7 +126,7 @@ class SocketDirectories:
     def forget(self, userhash: str) -> None:
         """Delete the account's directory; nothing happens where there is none."""
         with suppress(FileNotFoundError):
-            shutil.rmtree(self._root / userhash)
+            shutil.rmtree(self.root / userhash)
 
     def listen(self, userhash: str) -> Listener:
         """Listen for one connection from the account's container."""
@@ -134,9 +134,9 @@ class SocketDirectories:
 
     def list(self) -> Iterator[Holding]:
         """The accounts' directories, and the sockets in them. Raises `OSError`."""
-        if not self._root.is_dir():
+        if not self.root.is_dir():
             return
-        for directory in filter(Path.is_dir, self._root.iterdir()):
+        for directory in filter(Path.is_dir, self.root.iterdir()):
             with suppress(FileNotFoundError):  # its account is being deleted
                 for socket_ in directory.iterdir():
                     yield _holding(HoldingKind.SOCKET, socket_, userhash=directory.name)
@@ -144,7 +144,7 @@ class SocketDirectories:
 
     def discard(self, holding: Holding) -> bool:
         """Delete one of those; False when it was not there. Raises `OSError`."""
-        path = self._root / holding.id
+        path = self.root / holding.id
         try:
             if holding.kind is HoldingKind.SOCKET:
                 path.unlink()
