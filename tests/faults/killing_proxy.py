@@ -1,15 +1,21 @@
 """A Docker socket that kills whoever asks a certain thing of the engine, before or after it is done."""
 
 import contextlib
+import os
 import re
+import signal
 import socket
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from typing_extensions import override
 
 from tests.e2e.proxy import EngineProxy
+
+_CREDENTIALS = struct.Struct("3i")
+"""PID, UID and GID."""
 
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
 
@@ -24,15 +30,18 @@ class KillingProxy(EngineProxy):
 
         self._call: re.Pattern[str] | None = None
         self._after = False
-        self._kill: Callable[[], None] = lambda: None
         self._awaited: socket.socket | None = None
 
-    def kill_at(self, call: str, *, after: bool, kill: Callable[[], None]) -> None:
-        """Kill at the next call, a regular expression on `METHOD PATH`; with `after`, once it is answered.
+    def kill_at(self, call: str, *, after: bool = False) -> None:
+        """Kill whoever makes the next such call, ahead of it, or after it is answered.
 
         Neither the call in the one case nor the answer in the other gets through.
+
+        Args:
+            call: a regular expression on `METHOD PATH`.
+            after: whether the engine is to have done it.
         """
-        self._after, self._kill, self._awaited = after, kill, None
+        self._after, self._awaited = after, None
         self._call = re.compile(call)
 
     @override
@@ -41,7 +50,7 @@ class KillingProxy(EngineProxy):
             while data := source.recv(65536):
                 if self._is_due(source, sink, data):
                     self._call = None
-                    self._kill()
+                    _kill_peer(sink if source is self._awaited else source)
                     break
                 sink.sendall(data)
         with contextlib.suppress(OSError):
@@ -56,6 +65,12 @@ class KillingProxy(EngineProxy):
             return False
         self._awaited = sink
         return not self._after
+
+
+def _kill_peer(client: socket.socket) -> None:
+    """Kill the process at the other end of a UNIX socket: unix(7), SO_PEERCRED."""
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    os.kill(_CREDENTIALS.unpack(credentials)[0], signal.SIGKILL)
 
 
 @contextmanager

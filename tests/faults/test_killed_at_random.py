@@ -23,11 +23,10 @@ import pytest
 from tests.e2e.conftest import make_installation
 from tests.e2e.installation import Client, Installation, docker_api, free_port, wait_until
 from tests.e2e.outcomes import processes
-from tests.faults.forkserver import ForkServer, Run, fork_server
+from tests.faults.forkserver import ForkServer, fork_server
 
 KILLS = int(os.environ.get("KILLS", "200"))
 NAMES = ["alice", "bob", "carol", "dave", "erin"]
-READY_WITHIN_S = 30
 CLIENT_S = 20
 CHECK_EVERY = 40
 
@@ -94,12 +93,6 @@ def under_load(load: Load, clients: int) -> Iterator[None]:
             thread.join()
 
 
-def wait_ready(run: Run) -> None:
-    wait_until(
-        lambda: run.stdout.startswith("ready "), timeout_s=READY_WITHIN_S, what=f"ready of {run.stderr!r}"
-    )
-
-
 def rows(installation: Installation, statement: str) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(installation.directory / "state" / "rootblood.db")) as database:
         return database.execute(statement).fetchall()
@@ -123,9 +116,9 @@ def kill_again_and_again(server: ForkServer, load: Load, choose: random.Random) 
             load.names.append(name)
         run = server.start("serve")
         if choose.random() < 0.75:  # the others are killed on their way
-            wait_ready(run)
+            assert load.port == run.ssh_port
         time.sleep(choose.choice([choose.uniform(0, 0.6), choose.uniform(0, 0.6), choose.uniform(0.6, 2.5)]))
-        assert -signal.SIGKILL == run.kill(), run.stderr
+        assert -signal.SIGKILL == run.stop(signal.SIGKILL), run.stderr
         if number % CHECK_EVERY == 0:
             assert [("ok",)] == rows(load.installation, "PRAGMA integrity_check")
 

@@ -1,15 +1,12 @@
 """kill -9 at every step of a first login: the next server finds one container, one home, one UID, no orphan.
 
 The steps are those that an engine or a database sees, so the kill comes from the engine's socket: a proxy
-between the server and the real engine kills the server at a call, before the engine gets it or after it has
-done it. What the database has by then is what was written before that call.
+between the server and the real engine kills whoever makes a certain call, before the engine gets it or after
+it has done it. What the database has by then is what was written before that call.
 """
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import make_installation
-from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
+from tests.e2e.installation import Client, Installation, docker_api, wait_until
+from tests.faults.forkserver import ForkServer, Run, fork_server
 from tests.faults.killing_proxy import KillingProxy, killing_proxy
 
 CONVERGED_WITHIN_S = 10
@@ -68,22 +66,21 @@ def proxy(tmp_path: Path) -> Iterator[KillingProxy]:
         yield made
 
 
-def client_at(house: Installation, server: Server, name: str) -> Client:
+@pytest.fixture(scope="module")
+def servers(house: Installation) -> Iterator[ForkServer]:
+    with fork_server(house) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def commands(house: Installation) -> Iterator[ForkServer]:
+    with fork_server(house) as made:
+        yield made
+
+
+def client_at(house: Installation, server: Run, name: str) -> Client:
     """All accounts here have alice's key."""
-    return Client(house.directory, name, server.port, house.directory / "alice_key")
-
-
-def add_half(house: Installation, name: str, proxy: KillingProxy) -> None:
-    """Add an account, and die before environments know its name."""
-    key_file = str(house.directory / "alice_key.pub")
-    with subprocess.Popen(
-        [sys.executable, "-m", "rootblood", "user", "add", name, "--key-file", key_file],
-        env={**house.env, "DOCKER_HOST": proxy.url},
-        cwd=house.directory,
-        stdin=subprocess.DEVNULL,
-    ) as adding:
-        proxy.kill_at(_HELPER, after=False, kill=lambda: os.kill(adding.pid, signal.SIGKILL))
-        assert -signal.SIGKILL == adding.wait(30)
+    return Client(house.directory, name, server.ssh_port, house.directory / "alice_key")
 
 
 def account_of(house: Installation, name: str) -> tuple[int, str]:
@@ -106,32 +103,33 @@ def volumes(house: Installation) -> list[str]:
     return [row["Name"] for row in rows]
 
 
-def log_in_until_killed(house: Installation, server: Server, name: str) -> None:
+@pytest.mark.parametrize("step", STEPS, ids=[step.name.replace(" ", "-") for step in STEPS])
+def test_the_next_server_converges(
+    house: Installation, servers: ForkServer, commands: ForkServer, proxy: KillingProxy, step: Step
+) -> None:
+    name, key_file = f"u{STEPS.index(step)}", str(house.directory / "alice_key.pub")
+    server = servers.start("serve", DOCKER_HOST=proxy.url)
+    wait_until(lambda: _LOOKED in " ".join([*proxy.calls, ""]), timeout_s=30, what="the first look")
+    if step.unpublished:  # whoever adds the account dies before environments know its name
+        proxy.kill_at(_HELPER)
+    added = commands.start("user", "add", name, "--key-file", key_file, DOCKER_HOST=proxy.url)
+    assert added.wait() == (-signal.SIGKILL if step.unpublished else 0), added.stderr
+    uid, userhash = account_of(house, name)
+    proxy.kill_at(step.call, after=step.after)
     with client_at(house, server, name).open("true") as login:
-        assert -signal.SIGKILL == server.process.wait(30)
+        assert -signal.SIGKILL == server.wait()
         assert login.wait(30) != 0
 
-
-@pytest.mark.parametrize("step", STEPS, ids=[step.name.replace(" ", "-") for step in STEPS])
-def test_the_next_server_converges(house: Installation, proxy: KillingProxy, step: Step) -> None:
-    name = f"u{STEPS.index(step)}"
-    with house.serving(DOCKER_HOST=proxy.url) as server:
-        wait_until(lambda: _LOOKED in " ".join([*proxy.calls, ""]), timeout_s=30, what="the first look")
-        if step.unpublished:
-            add_half(house, name, proxy)
-        else:
-            house.cli("user", "add", name, "--key-file", str(house.directory / "alice_key.pub"))
-        uid, userhash = account_of(house, name)
-        proxy.kill_at(step.call, after=step.after, kill=lambda: os.kill(server.process.pid, signal.SIGKILL))
-        log_in_until_killed(house, server, name)
-
-    with house.serving() as again:
-        wait_until(
-            lambda: is_tidy(house, userhash), timeout_s=CONVERGED_WITHIN_S, what="what the killed one left"
-        )
-        assert f"{uid}\n" == client_at(house, again, name).output("id -u")
-        assert [f"rb_{userhash}"] == house.containers()
-        assert [f"home_{userhash}"] == [volume for volume in volumes(house) if userhash in volume]
-        assert [] == house.cli_json("reconcile")
+    again = servers.start("serve")
+    client = client_at(house, again, name)
+    wait_until(
+        lambda: is_tidy(house, userhash), timeout_s=CONVERGED_WITHIN_S, what="what the killed one left"
+    )
+    assert f"{uid}\n" == client.output("id -u")
+    assert [f"rb_{userhash}"] == house.containers()
+    assert [f"home_{userhash}"] == [volume for volume in volumes(house) if userhash in volume]
+    reconciled = commands.start("reconcile", "--json")
+    assert (0, "[]\n") == (reconciled.wait(), reconciled.stdout), reconciled.stderr
+    assert 0 == again.stop(signal.SIGTERM), again.stderr
     with docker_api() as api:  # none runs when the next server starts
         api.remove_container(f"rb_{userhash}", force=True)
