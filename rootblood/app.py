@@ -71,6 +71,7 @@ class Core:
     engine: Engine
     endings: Endings
     accounts: Accounts
+    passwords: Passwords
     environments: Environments
     homes: HomeSizes
     leases: Leases
@@ -89,6 +90,18 @@ class Core:
     administration: Administration
     bans: Bans
     audit: Audit
+
+    def apply(self, settings: Settings) -> None:
+        """Have all services go by these settings from now on."""
+        self.engine.apply(settings.environment, settings.limits)
+        self.passwords.apply(settings.passwords)
+        self.environments.apply(settings.link)
+        self.outlooks.apply(settings.reaper)
+        self.reaper.apply(settings.reaper)
+        self.logins.apply(settings.web)
+        self.exports.apply(settings.exports)
+        self.imports.apply(settings.imports)
+        self.audit.apply(settings.audit)
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -160,6 +173,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 engine=engine,
                 endings=endings,
                 accounts=accounts,
+                passwords=passwords,
                 environments=environments,
                 homes=homes,
                 leases=leases,

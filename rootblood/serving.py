@@ -6,6 +6,7 @@ nobody waits for at a door are waited for, and the rest is broken off: see `root
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,16 +20,19 @@ from rootblood.errors import (
     StoreUnavailableError,
 )
 from rootblood.listening import Listener, handed_sockets
+from rootblood.logs import configure_logs
+from rootblood.reload import Reload
 from rootblood.services.environments import Environments
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.restores import require_restored
 from rootblood.settings import Settings
-from rootblood.signals import stop_on_signals
+from rootblood.signals import reload_on_signal, stop_on_signals
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import read_host_key
 from rootblood.ssh.server import SSHDoor
 from rootblood.stopping import Stop
+from rootblood.systemd import ServiceNotifications
 from rootblood.web.metrics.census import Census
 from rootblood.web.metrics.listener import MetricsListener
 from rootblood.web.metrics.registry import Registry
@@ -38,11 +42,14 @@ from rootblood.web.tls import read_tls
 _log = structlog.stdlib.get_logger(__name__)
 
 
-async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:
+async def serve(
+    settings: Settings, read: Callable[[], Settings], on_ready: Callable[[str, str, str | None], None]
+) -> None:
     """Run both doors, and the listener for metrics where there is to be one, until SIGTERM or SIGINT.
 
     Args:
         settings: this installation's.
+        read: reads them again, at SIGHUP; raises `ConfigurationError`.
         on_ready: called once with `HOST:PORT` of the SSH door, the URL of the web door and that of the
             metrics, None where there are none, when all accept.
 
@@ -52,8 +59,11 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
     """
     require_restored(settings.state_dir)
     listeners = _listeners(settings)
+    notifications = ServiceNotifications.of_environment()
     stop = Stop()
-    stop_on_signals(stop, settings.server.drain_s)
+    reload = Reload(settings, read, notifications)
+    stop_on_signals(stop, lambda: reload.running.server.drain_s)
+    reload_on_signal(reload.ask)
     loop = asyncio.get_running_loop()
     registry = Registry()
     async with open_core(settings, registry) as core:
@@ -61,6 +71,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         await core.bans.refresh()
         penalties = Penalties(settings.penalties)  # of both doors together
         ssh, web = _doors(core, settings, penalties, registry)
+        prepare = partial(_prepare_reload, core=core, penalties=penalties, ssh=ssh, web=web)
         ssh_ready: asyncio.Future[str] = loop.create_future()
         web_ready: asyncio.Future[str] = loop.create_future()
         metrics_ready: asyncio.Future[str] | None = None
@@ -74,7 +85,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             serving.append(metrics.serve(listeners["metrics"], metrics_ready, stop))
         closed = asyncio.Event()
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with notifications.alive(lambda: _status(ssh, web)), asyncio.TaskGroup() as tasks:
                 tasks.create_task(_prepare(core.environments))
                 tasks.create_task(core.audit.keep_small(stop.told))
                 tasks.create_task(core.reaper.watch(stop.told))
@@ -83,10 +94,14 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
                 doors = [tasks.create_task(work) for work in serving]
                 address, url = await ssh_ready, await web_ready
                 metrics_url = await metrics_ready if metrics_ready is not None else None
+                await notifications.ready()
                 on_ready(address, url, metrics_url)
                 _log.info("ready", ssh=address, web=url, metrics=metrics_url)
+                reloading = tasks.create_task(reload.watch(prepare))
                 await stop.told.wait()
                 _log.info("stopping", drain_s=round(stop.remaining_s, 1))
+                reloading.cancel()
+                await notifications.stopping()
                 await asyncio.wait(doors)
                 await _drain(core, stop)
                 closed.set()
@@ -162,6 +177,31 @@ def _census(core: Core, ssh: SSHDoor, web: WebDoor, penalties: Penalties) -> Cen
         bans=lambda: core.bans.count,
         environments=core.environments.list,
     )
+
+
+def _prepare_reload(
+    settings: Settings, *, core: Core, penalties: Penalties, ssh: SSHDoor, web: WebDoor
+) -> Callable[[], None]:
+    """Read the files that the settings name; returns what has every part take both.
+
+    Raises:
+        ConfigurationError: one cannot be read.
+    """
+    texts = read_texts(settings.ssh)
+    tls = read_tls(settings.web)
+
+    def take() -> None:
+        configure_logs(settings.log.level, settings.log.format)
+        core.apply(settings)
+        penalties.apply(settings.penalties)
+        ssh.apply(settings.ssh, texts)
+        web.apply(settings.web, texts.motd, tls)
+
+    return take
+
+
+def _status(ssh: SSHDoor, web: WebDoor) -> str:
+    return f"{ssh.connection_count} SSH connections, {web.terminal_count} terminals in browsers"
 
 
 def _listeners(settings: Settings) -> Mapping[str, Listener]:

@@ -136,6 +136,11 @@ class Environments:
         self._answer: Answer | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
+    def apply(self, settings: LinkSettings) -> None:
+        """Go by these settings from the next link on; `idle_grace_s` counts for open ones too."""
+        self._settings = settings
+        self._pool.idle_grace_s = settings.idle_grace_s
+
     def answer_calls(self, answer: Answer) -> None:
         """From now on, take what programs in environments have to say to the front door.
 

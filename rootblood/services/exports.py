@@ -91,12 +91,13 @@ class Exports:
         self._record = record
         self._spool = spool
         self._settings = settings
-        self._levels = {
-            ArchiveFormat.GZIP: settings.gzip_level,
-            ArchiveFormat.ZSTD: settings.zstd_level,
-        }
         self._running: Counter[str] = Counter()
         self._spooling: dict[str, _Spooling] = {}
+
+    def apply(self, settings: ExportSettings) -> None:
+        """Go by these settings from the next tarball on."""
+        self._settings = settings
+        self._spool.bound(max_bytes=settings.spool_max_bytes, min_free_bytes=settings.spool_min_free_bytes)
 
     async def recover(self, living: Collection[str] = ()) -> None:
         """Clean up what a server that was killed left in the spool; once, before the doors open.
@@ -160,7 +161,7 @@ class Exports:
             async with self._environments.lent(account, LeaseKind.EXPORT, kind.value, on_step=on_step):
                 _, archive = await self._environments.open_program(
                     account,
-                    export_command(kind, self._levels[kind]),
+                    export_command(kind, self._level(kind)),
                     lambda: Archive(self._settings.max_bytes),
                     timeout_s=_START_TIMEOUT_S,
                 )
@@ -347,6 +348,9 @@ class Exports:
             self._running[account.userhash] -= 1
             if not self._running[account.userhash]:
                 del self._running[account.userhash]
+
+    def _level(self, kind: ArchiveFormat) -> int:
+        return self._settings.gzip_level if kind is ArchiveFormat.GZIP else self._settings.zstd_level
 
     @staticmethod
     async def _break_off(spooling: _Spooling | None) -> None:

@@ -7,6 +7,7 @@ When the server stops, each connection leaves as soon as nothing is lost with it
 import asyncio
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 import asyncssh
 import structlog
@@ -70,10 +71,20 @@ class SSHDoor:
         self._texts = texts
         self._settings = settings
         self._connections: set[Connection] = set()
+        self._acceptors: list[asyncssh.SSHAcceptor] = []
         self._tasks = asyncio.TaskGroup()
         self._none_open = asyncio.Event()
         self._none_open.set()
         self._stop = Stop()
+
+    def apply(self, settings: SSHSettings, texts: Texts) -> None:
+        """Take both for the connections to come; those that are open keep what they began with."""
+        if texts != self._texts:
+            _log.info("texts_changed")
+        self._settings = settings
+        self._texts = texts
+        for acceptor in self._acceptors:
+            acceptor.update(**_options(settings))
 
     async def serve(self, listener: Listener, ready: "asyncio.Future[str]", stop: Stop) -> None:
         """Accept connections until `stop`, then wait for what they transfer, close them all and return.
@@ -87,29 +98,27 @@ class SSHDoor:
             OSError: the address cannot be listened on.
         """
         self._stop = stop
-        acceptors: list[asyncssh.SSHAcceptor] = []
         async with self._tasks:
             try:
-                acceptors += [await self._accept_on(sock) for sock in await listener.open()]
+                self._acceptors += [await self._accept_on(sock) for sock in await listener.open()]
                 ready.set_result(listener.address)
                 await stop.told.wait()
                 for connection in list(self._connections):
                     connection.drain(stop.remaining_s)
                 await listener.retire()
-                for acceptor in acceptors:
+                for acceptor in self._acceptors:
                     acceptor.close()
                 await stop.wait_for(self._none_open.wait())
             finally:
-                for acceptor in acceptors:
+                for acceptor in self._acceptors:
                     acceptor.close()
                 listener.close()
                 for connection in list(self._connections):
                     connection.close()
-                for acceptor in acceptors:
+                for acceptor in self._acceptors:
                     await acceptor.wait_closed()  # from Python 3.12.1 on it waits for connections too
 
     async def _accept_on(self, sock: socket.socket) -> asyncssh.SSHAcceptor:
-        settings = self._settings
         return await asyncssh.listen(
             sock=sock,
             server_factory=self._new_connection,
@@ -121,15 +130,11 @@ class SSHDoor:
             mac_algs=algorithms.MAC,
             signature_algs=algorithms.SIGNATURE,
             compression_algs=None,
-            login_timeout=settings.login_grace_s,
-            keepalive_interval=settings.keepalive_interval_s,
-            keepalive_count_max=settings.keepalive_count_max,
-            rekey_bytes=settings.rekey_bytes,
-            rekey_seconds=settings.rekey_s,
             agent_forwarding=True,
             x11_forwarding=False,
             allow_scp=False,
             gss_host=None,
+            **_options(self._settings),
         )
 
     def opened(self, connection: Connection) -> None:
@@ -183,3 +188,14 @@ class SSHDoor:
             texts=self._texts,
             settings=self._settings,
         )
+
+
+def _options(settings: SSHSettings) -> dict[str, Any]:
+    """Those of asyncssh that may change while the door serves, for connections to come."""
+    return {
+        "login_timeout": settings.login_grace_s,
+        "keepalive_interval": settings.keepalive_interval_s,
+        "keepalive_count_max": settings.keepalive_count_max,
+        "rekey_bytes": settings.rekey_bytes,
+        "rekey_seconds": settings.rekey_s,
+    }

@@ -310,7 +310,10 @@ class GrowingExport(Protocol):
 
 
 class ExportStore(Protocol):
-    """Tarballs on this server's disk. All of it blocks: call it in a thread."""
+    """Tarballs on this server's disk. All of it but `bound` blocks: call it in a thread."""
+
+    def bound(self, *, max_bytes: int, min_free_bytes: int) -> None:
+        """Let all tarballs together grow no further than that, and leave so much free on the disk."""
 
     def recover(self, living: Collection[str]) -> None:
         """Clean up what servers left behind that are not among the `living`; once, before anything else."""

@@ -109,10 +109,14 @@ class Spool:
     def __init__(self, directory: Path, *, max_bytes: int, min_free_bytes: int, server: str = "this") -> None:
         self._directory = directory
         self._server = server
-        self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
         self._used_bytes = 0
         self._counting = Lock()
+        self.bound(max_bytes=max_bytes, min_free_bytes=min_free_bytes)
+
+    def bound(self, *, max_bytes: int, min_free_bytes: int) -> None:
+        """Set both bounds anew; what is there already stays."""
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
 
     def recover(self, living: Collection[str] = ()) -> None:
         """Clean up what servers left behind that are not among the `living`; once, before anything else."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 from typing_extensions import override
 
@@ -76,6 +77,8 @@ from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
 from rootblood.web.requests import Requests
 from rootblood.web.terminal import TerminalSockets
+
+_log = structlog.stdlib.get_logger(__name__)
 
 _SHUTDOWN_TIMEOUT_S = 5.0
 """Of the requests that were broken off."""
@@ -176,7 +179,7 @@ class WebDoor:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._motd = motd
+        self._terminals = Terminals(environments, motd)
         self._tls = tls
         self._clients = Clients(settings)
         self._doorkeeper = Doorkeeper(
@@ -227,6 +230,14 @@ class WebDoor:
             LeavingOperations(accounts, administration, penalties),
         )
 
+    def apply(self, settings: WebSettings, motd: str | None, tls: ssl.SSLContext | None) -> None:
+        """Take what can change while the door serves: proxies, message of the day and certificate."""
+        self._clients.apply(settings)
+        self._terminals.motd = motd
+        self._tls = tls
+        if tls is not None:
+            _log.info("certificate_read", file=str(settings.tls_cert_file))
+
     def answer(self, account: Account) -> asyncio.Protocol | None:
         """What serves a connection that a program of the account's environment makes to this door.
 
@@ -271,6 +282,8 @@ class WebDoor:
         Raises:
             OSError: the address cannot be listened on.
         """
+        if self._tls is not None:
+            self._tls.sni_callback = self._show_certificate
         runner = web.AppRunner(
             await asyncio.to_thread(self._application),
             access_log=None,
@@ -304,6 +317,11 @@ class WebDoor:
         if runner.server is not None:
             await self._requests.drain(runner.server, stop)
 
+    def _show_certificate(self, connection: ssl.SSLObject, _name: str | None, _listening: object) -> None:
+        """Have a handshake, with or without a name in it, go on with the certificate that was read last."""
+        if self._tls is not None:
+            connection.context = self._tls
+
     def _application(self) -> web.Application:
         """All routes, with what holds for each of them."""
         base = urlsplit(self._settings.public_url or "").path
@@ -314,7 +332,7 @@ class WebDoor:
             doorkeeper=self._doorkeeper,
             members=members,
             pages=pages,
-            terminals=Terminals(self._environments, self._motd),
+            terminals=self._terminals,
         )
         self._sockets = terminal.sockets
         tmux_sessions = TmuxSessions(self._environments)

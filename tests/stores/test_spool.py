@@ -109,6 +109,21 @@ def test_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+def test_other_bounds_count_from_then_on(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path, max_bytes=10)
+    growing = spool.begin(new_export())
+    with pytest.raises(LimitReachedError, match="no room"):
+        growing.write(b"x" * 11)
+
+    spool.bound(max_bytes=11, min_free_bytes=0)
+    growing.write(b"x" * 11)
+    growing.finish(Progress(11, 1), [])
+
+    spool.bound(max_bytes=100, min_free_bytes=2**60)
+    with pytest.raises(LimitReachedError, match="too full"):
+        spooled(spool)
+
+
 def test_a_disk_that_fails(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     (tmp_path / "exports").rmdir()
