@@ -74,6 +74,9 @@ class Actor:
 OPERATOR = Actor(Door.CLI)
 """Whoever may use the command line of the server: what services take for granted where no door says more."""
 
+SERVER = Actor(Door.SERVER)
+"""The server itself, which stops what is idle and mends what a crash left."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:

@@ -22,7 +22,7 @@ from enum import StrEnum
 import structlog
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.audit import Actor, Door
+from rootblood.domain.audit import SERVER
 from rootblood.domain.environments import EnvironmentState, StopReason
 from rootblood.domain.leases import Idleness, Known, Lease, LeaseKind
 from rootblood.domain.rendering import span
@@ -37,9 +37,6 @@ from rootblood.settings import LeaseSettings, ReaperSettings
 from rootblood.stores.base import IdlenessStore, LeaseStore
 
 _log = structlog.stdlib.get_logger(__name__)
-
-SERVER = Actor(Door.SERVER)
-"""Who stops what is idle, for the account's trail."""
 
 _TURN = "reaper"
 _TURNS_MISSED = 3

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import structlog
 
 from rootblood.domain.accounts import AccountState
-from rootblood.domain.audit import OPERATOR, Action, Actor, Door
+from rootblood.domain.audit import OPERATOR, SERVER, Action, Actor
 from rootblood.domain.reconciliation import (
     Difference,
     DifferenceKind,
@@ -37,9 +37,6 @@ from rootblood.stores.base import AccountLocks, IdlenessStore, LeaseStore
 from rootblood.stores.servers import Servers
 
 _log = structlog.stdlib.get_logger(__name__)
-
-SERVER = Actor(Door.SERVER)
-"""Who mends what a running server finds, for the account's trail."""
 
 _TURN = "reconcile"
 _TURNS_MISSED = 3
