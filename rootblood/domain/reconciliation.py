@@ -1,8 +1,8 @@
 """Where the engine and the database do not agree, and what is to be done about each difference.
 
-`differences` is the whole of the judgement: what was seen goes in, and out comes a plan, which says of
-everything whether it is healed, removed, or left to a person. Nothing here deletes a home: whatever the
-database says, it may be the only copy of somebody's work.
+`differences` and `strays` are the whole of the judgement: what was seen goes in, and out comes a plan, which
+says of everything whether it is healed, removed, or left to a person. Nothing here deletes a home: whatever
+the database says, it may be the only copy of somebody's work.
 
 What a process leaves behind when it is killed bears its ID. It is left over when that process is known to be
 dead; where nobody knows it (another machine's, or an older version's), when it has been there for longer than
@@ -138,7 +138,6 @@ class Seen:
     """Userhashes."""
 
     lacks: Sequence[Lack]
-    strays: Sequence[Stray]
     leases: Mapping[str, Sequence[tuple[str, str]]]
     """By the process that renews them: the ID of each and its account's userhash."""
 
@@ -156,8 +155,21 @@ def differences(seen: Seen) -> list[Difference]:
         *_of_names(seen),
         *_of_holdings(seen),
         *_of_homes(seen),
-        *_of_strays(seen),
         *_of_servers(seen),
+    ]
+
+
+def strays(found: Sequence[Stray]) -> list[Difference]:
+    """The same of what runs in environments."""
+    return [
+        Difference(
+            DifferenceKind.COMMANDS_LEFT,
+            stray.account.name,
+            Remedy.REMOVE,
+            f"the connections they were given over are gone: {'; '.join(stray.commands)}",
+            account=stray.account,
+        )
+        for stray in sorted(found, key=lambda stray: stray.account.name)
     ]
 
 
@@ -228,14 +240,6 @@ def _of_homes(seen: Seen) -> Iterator[Difference]:
         elif account.state is AccountState.DELETED:
             detail = f"of {account.name}; if nobody needs what is in it: docker volume rm {name}"
             yield Difference(DifferenceKind.HOME_OF_DELETED_ACCOUNT, name, Remedy.REPORT, detail)
-
-
-def _of_strays(seen: Seen) -> Iterator[Difference]:
-    for stray in seen.strays:
-        detail = f"the connections they were given over are gone: {'; '.join(stray.commands)}"
-        yield Difference(
-            DifferenceKind.COMMANDS_LEFT, stray.account.name, Remedy.REMOVE, detail, account=stray.account
-        )
 
 
 def _of_servers(seen: Seen) -> Iterator[Difference]:

@@ -23,8 +23,8 @@ from rootblood.domain.reconciliation import (
     HoldingKind,
     Remedy,
     Seen,
-    Stray,
     differences,
+    strays,
 )
 from rootblood.engines.base import Engine
 from rootblood.errors import RootBloodError
@@ -132,15 +132,19 @@ class Reconciler:
         Raises:
             EngineUnavailableError, StoreUnavailableError: nobody can tell.
         """
-        running = [account for account in await self._accounts.list() if account.published]
-        strays = await self._strays.find(running)
-        return differences(await self._look(strays=strays))
+        return differences(await self._look()) + strays(await self._strays.find(await self._accounts.list()))
 
     async def reconcile(self, *, by: Actor = OPERATOR) -> list[Outcome]:
         """Do what there is to do. What fails is told, and is tried again the next time. Raises as `plan`."""
+        outcomes = await self._mend_all(differences(await self._look()), by)
+        # Last: an environment that hangs lets itself be waited for.
+        found = await self._strays.find(await self._accounts.list())
+        return outcomes + await self._mend_all(strays(found), by)
+
+    async def _mend_all(self, plan: Sequence[Difference], by: Actor) -> list[Outcome]:
         outcomes: list[Outcome] = []
         unfinished: set[str | None] = set()
-        for difference in await self.plan():
+        for difference in plan:
             if difference.kind is DifferenceKind.PROCESS_KILLED and difference.server in unfinished:
                 continue  # or nobody would know next time whose the rest is
             try:
@@ -153,7 +157,7 @@ class Reconciler:
                 outcomes.append(Outcome(difference))
         return outcomes
 
-    async def _look(self, *, strays: Sequence[Stray] = ()) -> Seen:
+    async def _look(self) -> Seen:
         # In this order: a holding is younger than its account, and than its server's mark.
         holdings = await self._engine.holdings()
         volumes = await self._engine.volumes()
@@ -165,7 +169,6 @@ class Reconciler:
             holdings=holdings,
             homes=[volume.userhash for volume in volumes if volume.userhash is not None],
             lacks=lacks,
-            strays=strays,
             leases=leases,
             accounts=accounts,
             living=await asyncio.to_thread(self._servers.living),

@@ -7,13 +7,13 @@ import pytest
 
 from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.reconciliation import (
-    Difference,
     Holding,
     HoldingKind,
     Lack,
     Seen,
     Stray,
     differences,
+    strays,
 )
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -35,7 +35,6 @@ NOTHING = Seen(
     holdings=(),
     homes=(),
     lacks=(),
-    strays=(),
     leases={},
     accounts=(ALICE, GONE),
     living=frozenset({LIVING}),
@@ -149,12 +148,18 @@ def test_a_directory_of_sockets_stays_while_a_container_has_it() -> None:
 
 def test_a_dead_process_goes_last_and_with_it_its_leases() -> None:
     leases = {DEAD: [("1", ALICE.userhash), ("2", ALICE.userhash)], LIVING: [("3", ALICE.userhash)]}
-    seen = replace(NOTHING, leases=leases, dead=frozenset({DEAD}), strays=[Stray(ALICE, ["sleep 9"])])
+    seen = replace(NOTHING, leases=leases, dead=frozenset({DEAD}))
 
     assert [
-        ("remove", "commands-left", "alice"),
         ("remove", "leases-left", "alice"),
         ("remove", "process-killed", DEAD),
     ] == told(seen)
-    left: Difference = differences(seen)[1]
+    left = differences(seen)[0]
     assert ("1", "2") == tuple(left.leases)
+
+
+def test_commands_without_a_connection_are_named() -> None:
+    (found,) = strays([Stray(ALICE, ["sleep 9", "cat"])])
+
+    assert ("remove", "commands-left", "alice") == (found.remedy, found.kind, found.subject)
+    assert found.detail.endswith(": sleep 9; cat")
