@@ -29,7 +29,9 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.backups import Backups
 from rootblood.services.bans import Bans
+from rootblood.services.crashes import CrashLoops
 from rootblood.services.endings import Endings
+from rootblood.services.ends import Ends
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
@@ -49,6 +51,7 @@ from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
+from rootblood.services.watch import Watch
 from rootblood.settings import Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import create_host_key, read_host_key
@@ -97,6 +100,7 @@ class Core:
     leases: Leases
     outlooks: Outlooks
     reaper: Reaper
+    watch: Watch
     visits: Visits
     logins: Logins
     links: Links
@@ -146,6 +150,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         idleness_store = SqlIdlenessStore(database)
         leases = Leases(lease_store, idleness_store, settings.leases)
         locks = _account_locks(settings, database)
+        ends = Ends()
+        crash_loops = CrashLoops(settings.crash_loop)
         environments = Environments(
             engine=engine,
             store=store,
@@ -157,6 +163,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             hold=leases.hold,
             if_unused=leases.if_unused,
             locks=locks,
+            ends=ends,
+            crash_loops=crash_loops,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -197,6 +205,13 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     server=leases.server,
                     lease_settings=settings.leases,
                     settings=settings.reaper,
+                ),
+                watch=Watch(
+                    engine=engine,
+                    environments=environments,
+                    visits=visits,
+                    ends=ends,
+                    crash_loops=crash_loops,
                 ),
                 visits=visits,
                 logins=logins,
@@ -381,10 +396,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
         )
         presence.add_door("ssh", lambda account: ssh.connections_of(account.name))
         presence.add_door("web", web.terminals_of)
-        core.endings.subscribe(ssh.ask_again)
-        core.endings.subscribe(web.ask_again)
-        core.bans.subscribe(ssh.close_banned)
-        core.bans.subscribe(web.close_banned)
+        _subscribe(core, ssh, web)
         core.environments.answer_calls(web.answer)
         census = Census(
             ssh_connections=lambda: ssh.connection_count,
@@ -403,6 +415,7 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
                 doors.create_task(_prepare(core.environments))
                 doors.create_task(core.audit.keep_small(stop))
                 doors.create_task(core.reaper.watch(stop))
+                doors.create_task(core.watch.watch(stop))
                 doors.create_task(core.exports.expire(stop))
                 doors.create_task(ssh.serve(ssh_ready, stop))
                 doors.create_task(web.serve(web_ready, stop))
@@ -422,6 +435,14 @@ async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], N
             cause = next(iter(group.exceptions))
             raise ConfigurationError(f"cannot listen: {cause}") from group
     _log.info("stopped")
+
+
+def _subscribe(core: Core, ssh: SSHDoor, web: WebDoor) -> None:
+    """Let both doors hear of what concerns those who are there."""
+    for door in (ssh, web):
+        core.endings.subscribe(door.ask_again)
+        core.bans.subscribe(door.close_banned)
+        core.watch.subscribe(door.show)
 
 
 def _told_to_stop() -> asyncio.Event:

@@ -129,6 +129,8 @@ class EnvironmentDetails:
     """In cores."""
 
     pids_limit: int
+    ended: RestartReason | None = None
+    """Why it does not run, as far as the engine can tell; None where it does, or never did."""
 
 
 @dataclass(frozen=True, slots=True)

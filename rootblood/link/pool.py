@@ -54,6 +54,11 @@ class _Entry:
     retired: list[Link] = field(default_factory=list)
     closing: asyncio.TimerHandle | None = None
 
+    @property
+    def links(self) -> list[Link]:
+        """All that there are, good or bad."""
+        return [*self.retired, self.link] if self.link is not None else [*self.retired]
+
     async def usable(self, open_new: Opener, on_step: StepListener | None) -> Link:
         """The link, opened if there is none that works."""
         if self.link is not None and not self.link.is_open:
@@ -77,7 +82,7 @@ class _Entry:
             task = self.opening.task
             task.cancel()
             await asyncio.wait([task])
-        links = [*self.retired, self.link] if self.link is not None else self.retired
+        links = self.links
         self.retired, self.link = [], None
         await asyncio.gather(*(link.close() for link in links))
 
@@ -110,7 +115,20 @@ class LinkPool:
 
     def is_used(self, userhash: str) -> bool:
         """Whether somebody has a link of this account now, shared or of their own."""
-        return any(entry.users for key, entry in self._entries.items() if key.partition(" ")[0] == userhash)
+        return any(entry.users for entry in self._entries_of(userhash))
+
+    def linked(self) -> set[str]:
+        """The accounts that have links."""
+        return {_userhash(key) for key, entry in self._entries.items() if entry.links}
+
+    def drop(self, userhash: str) -> None:
+        """Give up the account's links, as their environment has ended; the next use opens a new one."""
+        for entry in self._entries_of(userhash):
+            for link in entry.links:
+                link.abort()
+
+    def _entries_of(self, userhash: str) -> list[_Entry]:
+        return [entry for key, entry in self._entries.items() if _userhash(key) == userhash]
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
@@ -148,3 +166,7 @@ class LinkPool:
             if entry.closing is not None:
                 entry.closing.cancel()
         await asyncio.gather(*self._closers, *(entry.close() for entry in entries))
+
+
+def _userhash(key: str) -> str:
+    return key.partition(" ")[0]

@@ -28,6 +28,7 @@ from rootblood.domain.environments import (
     EnvironmentState,
     Identity,
     Process,
+    RestartReason,
     StopReason,
     Usage,
 )
@@ -45,6 +46,8 @@ from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
 from rootblood.services.audit import Record, unrecorded
+from rootblood.services.crashes import CrashLoops
+from rootblood.services.ends import Ends
 from rootblood.services.leases import Hold, IfUnused, always_unused, unheld
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
@@ -60,6 +63,8 @@ Answer = Callable[[Account], asyncio.Protocol | None]
 RESTART_GRACE_S = 3.0
 """What programs have to end in order at a restart: who asks for one does not want to wait for them."""
 
+
+_ALIVE = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
 
 _DELETE_BELOW = ("/bin/sh", "-c", 'find "$1" -mindepth 1 -delete 2>&1; ls -A "$1" 2>&1', "sh")
 """Prints what it could not delete, and nothing when it could; the directory comes last."""
@@ -116,6 +121,8 @@ class Environments:
         hold: Hold = unheld,
         if_unused: IfUnused = always_unused,
         locks: AccountLocks | None = None,
+        ends: Ends | None = None,
+        crash_loops: CrashLoops | None = None,
     ) -> None:
         """Take the parts; without `locks`, no other process may use the same ones."""
         self._engine = engine
@@ -128,6 +135,8 @@ class Environments:
         self._hold = hold
         self._if_unused = if_unused
         self._locks = locks or ProcessLocks()
+        self._ends = ends or Ends()
+        self._crash_loops = crash_loops or CrashLoops()
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
         self._installed = False
@@ -221,10 +230,13 @@ class Environments:
     ) -> Environment:
         """Make, start or resume the account's environment, if it does not run already.
 
+        Whoever asks for that as such is not held up by a crash loop; those who come in by `link` are.
+
         Raises:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it does not run.
             StoreUnavailableError: the name could not be published.
         """
+        self._crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "start"):
             return await self._start(account, on_step, by)
 
@@ -246,6 +258,7 @@ class Environments:
         details = await self._engine.inspect(account.userhash)
         if details is not None and details.environment.state is EnvironmentState.RUNNING:
             return details.environment
+        self._crash_loops.let_in(account.userhash)
         async with self._locks.hold(account.userhash):
             return await self._ensure_locked(account, on_step)
 
@@ -274,6 +287,7 @@ class Environments:
                 "the image of the environments is missing, so nothing was stopped; ask your administrator"
             )
         await self._make_known(account)
+        self._crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "restart"), self._locks.hold(account.userhash):
             await self._end(account, StopReason.OWNER, partial(self._engine.stop, grace_s=RESTART_GRACE_S))
             environment = await self._ensure_locked(account, on_step)
@@ -459,6 +473,20 @@ class Environments:
     async def list(self) -> list[Environment]:
         """All environments of this installation."""
         return await self._engine.list()
+
+    async def why_ended(self, userhash: str, *, since: float, patience_s: float) -> RestartReason | None:
+        """Why an environment has ended since somebody came in; see `rootblood.services.ends.Ends.since`."""
+        return await self._ends.since(userhash, since, patience_s=patience_s)
+
+    def linked(self) -> set[str]:
+        """Into whose environments there are links."""
+        return self._pool.linked()
+
+    async def drop_links(self, userhash: str) -> None:
+        """Give up the links into an environment that has ended, unless it has been started again since."""
+        details = await self._engine.inspect(userhash)
+        if details is None or details.environment.state not in _ALIVE:
+            self._pool.drop(userhash)
 
     async def close(self) -> None:
         """Close all links. Environments keep running."""

@@ -14,6 +14,7 @@ import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
+from rootblood.domain.environments import RestartReason
 from rootblood.domain.leases import LeaseKind
 from rootblood.errors import EnvironmentBrokenError
 from rootblood.link.link import Link
@@ -82,6 +83,10 @@ class Terminals:
                 yield terminal
             finally:
                 terminal.close()
+
+    async def why_ended(self, userhash: str, *, since: float, patience_s: float) -> RestartReason | None:
+        """Why an environment has ended since somebody came in; see `Environments.why_ended`."""
+        return await self._environments.why_ended(userhash, since=since, patience_s=patience_s)
 
     async def _connect(
         self, link: Link, account: Account, size: TerminalSize, session: str | None

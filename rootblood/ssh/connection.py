@@ -197,6 +197,17 @@ class Connection(asyncssh.SSHServer):
         """The connections of this account at this server, this one among them, oldest first."""
         return self._door.connections_of(self.account_name)
 
+    def show(self, text: str) -> None:
+        """Show a line on the terminals that are in the environment."""
+        for session in self._sessions:
+            if isinstance(session, ClientSession):
+                session.show(text)
+
+    @property
+    def userhash(self) -> str:
+        """Of the account that logged in; empty where that was not looked up yet."""
+        return self._account.userhash if self._account is not None else ""
+
     def close(self) -> None:
         """Tell the client, and close."""
         self._connection.close()
