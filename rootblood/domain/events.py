@@ -16,7 +16,7 @@ class EventKind(StrEnum):
     STARTED = "started"
 
     STOPPING = "stopping"
-    """The engine was asked to end it, and has passed that on; it may take its time."""
+    """It was told to end in order, and takes its time."""
 
     ENDED = "ended"
     """Nothing runs in it any more, however that came."""

@@ -90,6 +90,8 @@ class Watch:
                 await self._look_anew()
             case EventKind.STARTED:
                 self._crash_loops.started(event.userhash)
+                for kind in _NOTICES:
+                    self._noticed.pop((event.userhash, kind), None)
             case EventKind.STOPPING:
                 asked_for = await self._asked_for(event.userhash)
                 await self._ends.notice(event.userhash, asked_for or RestartReason.STOPPED)

@@ -24,6 +24,8 @@ class Tab:
     def __init__(self, websocket: ClientConnection) -> None:
         self._websocket = websocket
         self.output = bytearray()
+        self.reason = ""
+        """What it was closed with."""
 
     def enter(self, line: str) -> None:
         """Type a line."""
@@ -56,7 +58,10 @@ class Tab:
             while True:
                 self.receive(deadline - time.monotonic())
         except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd is not None else None
+            if closed.rcvd is None:
+                return None
+            self.reason = closed.rcvd.reason
+            return closed.rcvd.code
 
 
 class Browser:

@@ -180,6 +180,12 @@ async def test_who_is_in_an_environment_that_lives_on_is_told_once_in_a_while(
     ] == server.shown
 
 
+async def test_a_new_start_is_told_of_anew(ground: Ground, server: Server) -> None:
+    for kind in (EventKind.OUT_OF_MEMORY, EventKind.STARTED, EventKind.OUT_OF_MEMORY):
+        ground.engine.tell(EngineEvent(kind, ground.alice.userhash))
+    await until(lambda: len(server.shown) == 2)
+
+
 async def test_an_engine_or_a_listener_that_fails_does_not_end_the_watch(
     ground: Ground, server: Server
 ) -> None:

@@ -44,6 +44,9 @@ _TERM, _KILL = 15, 9
 _KILLED = 128 + _KILL
 _GOING = {"removing", "dead"}
 
+_OUT_OF_MEMORY_S = 2
+"""From the kernel's kill of a first process to the end that it makes: more than Docker takes to tell."""
+
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _CLOSE_S = 2.0
@@ -71,7 +74,8 @@ class Translation:
         self._signals: dict[str, int] = {}
         """By container: the first signal to end it that Docker was asked to send."""
 
-        self._out_of_memory: set[str] = set()
+        self._out_of_memory: dict[str, int] = {}
+        """By container: when the kernel last killed a process in it for want of memory."""
 
     def of(self, told: Mapping[str, Any]) -> EngineEvent | None:
         """What one event of Docker's says; None where that is nothing to us."""
@@ -82,11 +86,12 @@ class Translation:
                 return self._end(container, userhash, int(attributes["exitCode"]), told["timeNano"])
             case "kill":
                 signal = int(attributes["signal"])
-                if signal not in {_TERM, _KILL}:
+                if signal in {_TERM, _KILL}:
+                    self._signals.setdefault(container, signal)
+                if signal != _TERM:  # KILL's end comes at once
                     return None
-                self._signals.setdefault(container, signal)
             case "oom":
-                self._out_of_memory.add(container)
+                self._out_of_memory[container] = told["timeNano"]
             case "start" | "destroy":
                 self._forget(container)
         return EngineEvent(_KINDS[told["Action"]], userhash)
@@ -99,7 +104,8 @@ class Translation:
         elif signal is not None:
             reason = RestartReason.STOPPED if signal == _TERM else RestartReason.KILLED
         elif status == _KILLED:
-            out_of_memory = container in self._out_of_memory
+            since_ns = at_ns - self._out_of_memory.get(container, -at_ns)
+            out_of_memory = since_ns <= _OUT_OF_MEMORY_S * _NS_PER_S
             reason = RestartReason.OUT_OF_MEMORY if out_of_memory else RestartReason.KILLED
         else:
             reason = RestartReason.ENDED
@@ -115,7 +121,7 @@ class Translation:
 
     def _forget(self, container: str) -> None:
         self._signals.pop(container, None)
-        self._out_of_memory.discard(container)
+        self._out_of_memory.pop(container, None)
 
 
 class _Reader:

@@ -39,6 +39,7 @@ KILLED, IN_ORDER, FAILED = (told("die", exitCode=status) for status in ("137", "
         ([told("oom"), KILL, KILLED], RestartReason.KILLED, True),
         ([told("oom"), KILLED], RestartReason.OUT_OF_MEMORY, False),
         ([told("oom"), FAILED], RestartReason.ENDED, False),
+        ([told("oom", STARTED_AT + 20), KILLED], RestartReason.KILLED, False),
         ([KILLED], RestartReason.KILLED, False),
         ([IN_ORDER], RestartReason.ENDED, False),
         ([told("kill", signal="1"), IN_ORDER], RestartReason.ENDED, False),
