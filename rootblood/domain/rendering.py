@@ -76,13 +76,14 @@ def span(seconds: float) -> str:
     return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
 
 
-def over_last_row(text: str) -> bytes:
-    """What shows `text` in the last row of a terminal, and leaves all else as it is, the cursor too.
+def over_first_row(text: str) -> bytes:
+    """What shows `text` in the first row of a terminal, and leaves all else as it is, the cursor too.
 
-    It is nobody's turn to write there: whatever runs in the terminal draws over it, tmux within seconds.
+    As with wall(1), it is nobody's turn to write there, and what runs in the terminal does not know of it.
+    That row is the first to be scrolled away, or drawn anew, and the last that somebody types in.
     """
-    # ECMA-48 and DEC's: what does not fit into the row is cut, as a second row would scroll the screen.
-    begin = "\x1b7\x1b[999;1H\x1b[?7l\x1b[0;7m\x1b[2K"
+    # ECMA-48 and DEC's: what does not fit into the row is cut.
+    begin = "\x1b7\x1b[1;1H\x1b[?7l\x1b[0;7m\x1b[2K"
     end = "\x1b[0m\x1b[?7h\x1b8"
     return f"{begin} {text} {end}".encode()
 

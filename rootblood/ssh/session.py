@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep
-from rootblood.domain.rendering import ENDS, over_last_row
+from rootblood.domain.rendering import ENDS, over_first_row
 from rootblood.errors import EnvironmentFailedError, RootBloodError
 from rootblood.link.link import Link, Pty, SessionRequest
 from rootblood.link.waiting import first_of
@@ -361,4 +361,4 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
     def show(self, text: str) -> None:
         """Show a line on the client's terminal, if it has one, without disturbing what is there."""
         if self._pty is not None and not self._channel.is_closing():
-            self._channel.write(over_last_row(text))
+            self._channel.write(over_first_row(text))

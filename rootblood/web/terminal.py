@@ -25,7 +25,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep, RestartReason
-from rootblood.domain.rendering import ENDS, over_last_row
+from rootblood.domain.rendering import ENDS, over_first_row
 from rootblood.domain.tmux import NEW, is_session
 from rootblood.domain.visitors import Visitor
 from rootblood.errors import RootBloodError
@@ -357,7 +357,7 @@ class _Socket:
         while True:
             text = await self._notices.get()
             await self._may_send.wait()
-            await self.response.send_bytes(_OUTPUT + over_last_row(text))
+            await self.response.send_bytes(_OUTPUT + over_first_row(text))
 
     async def _pass_output(
         self, terminal: Terminal, why_ended: Callable[[float], Awaitable[Ending | None]]

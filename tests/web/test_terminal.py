@@ -17,7 +17,7 @@ from aiohttp import web
 
 from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.environments import EnsureStep, RestartReason
-from rootblood.domain.rendering import over_last_row
+from rootblood.domain.rendering import over_first_row
 from rootblood.errors import EnvironmentBrokenError, StoreUnavailableError
 from rootblood.link.pool import StepListener
 from rootblood.services.ttyd import Terminal, TerminalSize, connect
@@ -484,12 +484,12 @@ async def test_what_ended_with_its_environment_is_told_why(door: Door, *, breaks
         assert (ENDED_CODE, "your environment ran out of memory") == await ending(page)
 
 
-async def test_a_notice_is_drawn_over_the_last_row_of_each_terminal_of_the_account(door: Door) -> None:
+async def test_a_notice_is_drawn_over_the_first_row_of_each_terminal_of_the_account(door: Door) -> None:
     async with door.page() as one, door.page() as two:
         await until(lambda: door.ttyd.clients == 2)
         door.sockets.show("b" * 32, "not for alice")
         door.sockets.show(ALICE.userhash, "look here")
-        shown = over_last_row("look here")
+        shown = over_first_row("look here")
         assert [shown, shown] == [await received(page, len(shown)) for page in (one, two)]
 
 
