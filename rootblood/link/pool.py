@@ -62,14 +62,19 @@ class _Entry:
     async def usable(self, open_new: Opener, on_step: StepListener | None) -> Link:
         """The link, opened if there is none that works."""
         if self.link is not None and not self.link.is_open:
-            self.retired.append(self.link)
-            self.link = None
+            self.retire()
         if self.link is not None:
             return self.link
         if self.opening is None:
             self.opening = _Opening(open_new)
             self.opening.task.add_done_callback(self._opened)
         return await self.opening.wait(on_step)
+
+    def retire(self) -> None:
+        """Lend the link to nobody any more; it is closed with the others."""
+        if self.link is not None:
+            self.retired.append(self.link)
+            self.link = None
 
     def _opened(self, task: asyncio.Task[Link]) -> None:
         self.opening = None
@@ -126,6 +131,11 @@ class LinkPool:
         for entry in self._entries_of(userhash):
             for link in entry.links:
                 link.abort()
+
+    def retire(self, userhash: str) -> None:
+        """Have the account's next use open a new link; what goes on on the old ones stays there."""
+        for entry in self._entries_of(userhash):
+            entry.retire()
 
     def _entries_of(self, userhash: str) -> list[_Entry]:
         return [entry for key, entry in self._entries.items() if _userhash(key) == userhash]

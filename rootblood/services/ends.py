@@ -2,18 +2,20 @@
 
 Who is in an environment sees a connection break off, and the engine's word of it comes a moment sooner or
 later. So what is asked here is not how an environment is, but what has become of it since somebody came in,
-and the answer is waited for. It is remembered for a minute, by the process that heard of it: each server
+and the answer is waited for. It is remembered for seconds, by the process that heard of it: each server
 hears of every end, and nobody else has anything to tell to those that are connected to it.
 """
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rootblood.domain.environments import RestartReason
+from rootblood.engines.base import STOP_GRACE_S
 
-_REMEMBERED_S = 60.0
-"""Longer than anybody waits to be told."""
+_REMEMBERED_S = STOP_GRACE_S + 5.0
+"""From the word that it is to stop to the last who is cut off; what breaks off later does so of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,20 @@ class _End:
 
 
 class Ends:
-    """Remembers, and tells who waits."""
+    """Remembers, and tells who waits.
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    Args:
+        monotonic: seconds that only ever grow; a test's own.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._ends: dict[str, _End] = {}
         self._noticed = asyncio.Condition()
 
     async def notice(self, userhash: str, reason: RestartReason) -> None:
         """Remember that the environment has ended, or is about to."""
-        now = time.monotonic()
+        now = self._monotonic()
         recent = {key: end for key, end in self._ends.items() if now - end.noticed_at < _REMEMBERED_S}
         self._ends = {**recent, userhash: _End(reason, now)}
         async with self._noticed:
@@ -43,7 +49,7 @@ class Ends:
 
         Args:
             userhash: whose.
-            moment: by `time.monotonic`: when whoever asks came in.
+            moment: by the same clock, when whoever asks came in.
             patience_s: how long to wait for word of it; 0 asks for what is known.
 
         Returns:
@@ -61,4 +67,6 @@ class Ends:
 
     def _known(self, userhash: str, moment: float) -> _End | None:
         end = self._ends.get(userhash)
-        return end if end is not None and end.noticed_at >= moment else None
+        if end is None or self._monotonic() - end.noticed_at >= _REMEMBERED_S:
+            return None
+        return end if end.noticed_at >= moment else None

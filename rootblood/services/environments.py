@@ -482,6 +482,10 @@ class Environments:
         """Into whose environments there are links."""
         return self._pool.linked()
 
+    def renew_links(self, userhash: str) -> None:
+        """Have the next login make sure that the environment runs, whatever the links there are look like."""
+        self._pool.retire(userhash)
+
     async def drop_links(self, userhash: str) -> None:
         """Give up the links into an environment that has ended, unless it has been started again since."""
         details = await self._engine.inspect(userhash)

@@ -99,7 +99,10 @@ class Watch:
                 await self._end(event)
             case EventKind.REMOVED:
                 self._crash_loops.forget(event.userhash)
-            case EventKind.OUT_OF_MEMORY | EventKind.PAUSED:
+            case EventKind.PAUSED:
+                self._environments.renew_links(event.userhash)
+                self._tell(event)
+            case EventKind.OUT_OF_MEMORY:
                 self._tell(event)
 
     async def _end(self, event: EngineEvent) -> None:

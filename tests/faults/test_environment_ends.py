@@ -56,6 +56,7 @@ class Attached:
     screen: Terminal
     command: "subprocess.Popen[bytes]"
     tab: Tab
+    browser: Browser
 
     def read(self, words: str) -> None:
         """All of them read why it ended, each in its way."""
@@ -89,7 +90,7 @@ def attached(ground: Ground) -> Iterator[Attached]:
         assert b"up\n" == command.stdout.readline()
         screen.wait_for("alice@rootblood")
         tab.wait_for("alice@rootblood")
-        yield Attached(screen, command, tab)
+        yield Attached(screen, command, tab, browser)
 
 
 def kill(ground: Ground) -> None:
@@ -150,7 +151,7 @@ def test_who_is_in_an_environment_that_lives_on_reads_of_a_kill_for_want_of_memo
         everybody.screen.wait_for("and here")
 
 
-def test_who_is_in_a_paused_environment_reads_of_it_and_it_goes_on_with_the_next_login(
+def test_who_is_in_a_paused_environment_reads_of_it_and_it_goes_on_with_the_next_terminal(
     ground: Ground,
 ) -> None:
     with attached(ground) as everybody:
@@ -159,7 +160,8 @@ def test_who_is_in_a_paused_environment_reads_of_it_and_it_goes_on_with_the_next
         words = "rootblood: your environment was paused; it goes on with your next login"
         everybody.screen.wait_for(words)
         everybody.tab.wait_for(words)
-        assert "ok\n" == ground.alice.output("echo ok")
+        with everybody.browser.terminal(ground.server.web_url, "?session=new") as tab:
+            tab.wait_for("alice@rootblood")
         assert b"still here\n" == ask(everybody.command, b"still here\n")
 
 

@@ -199,3 +199,15 @@ async def test_what_is_dropped_is_replaced_at_the_next_use_and_others_stay(
     assert [False, False, True] == [link.is_open for link in opener.opened]
     assert (await use(pool, opener)).is_open
     assert 4 == opener.tries
+
+
+async def test_what_is_retired_goes_on_for_those_who_have_it_and_others_get_a_new_one(
+    pool: LinkPool, opener: Opener
+) -> None:
+    async with pool.link(ALICE, opener) as link:
+        pool.retire(ALICE)
+        assert link.is_open
+        assert link is not await use(pool, opener)
+        assert [True, True] == [opened.is_open for opened in opener.opened]
+    for opened in opener.opened:
+        await closed(opened)

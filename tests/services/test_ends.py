@@ -4,7 +4,9 @@ import asyncio
 import time
 
 from rootblood.domain.environments import RestartReason
+from rootblood.engines.base import STOP_GRACE_S
 from rootblood.services.ends import Ends
+from tests.fakes.clocks import Clocks
 
 ALICE, BOB = "a" * 32, "b" * 32
 
@@ -36,3 +38,13 @@ async def test_of_two_words_on_one_end_the_last_counts() -> None:
 
 async def test_nobody_waits_for_ever() -> None:
     assert None is await Ends().since(ALICE, time.monotonic(), patience_s=0.01)
+
+
+async def test_what_breaks_off_much_later_does_so_of_itself() -> None:
+    clocks = Clocks()
+    ends, came_in = Ends(clocks.monotonic), clocks.own_s
+    await ends.notice(ALICE, RestartReason.KILLED)
+    clocks.sleep(STOP_GRACE_S)
+    assert RestartReason.KILLED is await ends.since(ALICE, came_in, patience_s=0)
+    clocks.sleep(5)
+    assert None is await ends.since(ALICE, came_in, patience_s=0)

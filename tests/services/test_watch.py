@@ -224,6 +224,34 @@ async def test_a_crash_loop_holds_up_logins_until_somebody_who_may_starts_it(
         await server.enter()
 
 
+async def test_an_administrator_who_removes_it_ends_the_wait_at_every_server(
+    ground: Ground, server: Server
+) -> None:
+    await server.enter()
+    for _ in range(ENDS):
+        event = EngineEvent(EventKind.ENDED, ground.alice.userhash, reason=RestartReason.ENDED, ran_s=1.0)
+        ground.engine.tell(event)
+    await server.hear_all()
+    ground.engine.end_by_hand(ground.alice.userhash, asked=False)
+    await server.hear_all()
+    with pytest.raises(EnvironmentBrokenError):
+        await server.enter()
+    assert await ground.engine.remove(ground.alice.userhash)
+    await server.hear_all()
+    await server.enter()
+
+
+async def test_a_paused_one_is_resumed_by_the_next_login_though_its_link_looks_good(
+    ground: Ground, server: Server
+) -> None:
+    async with server.environments.link(ground.alice) as link:
+        ground.engine.pause_by_hand(ground.alice.userhash)
+        await until(lambda: server.shown)
+        await server.enter()
+        assert ground.runs
+        assert link.is_open
+
+
 async def test_what_somebody_ends_is_no_crash_loop(ground: Ground, server: Server) -> None:
     for _ in range(ENDS + 1):
         await server.enter()

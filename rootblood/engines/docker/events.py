@@ -104,7 +104,7 @@ class Translation:
         elif signal is not None:
             reason = RestartReason.STOPPED if signal == _TERM else RestartReason.KILLED
         elif status == _KILLED:
-            since_ns = at_ns - self._out_of_memory.get(container, -at_ns)
+            since_ns = at_ns - self._out_of_memory.get(container, 0)
             out_of_memory = since_ns <= _OUT_OF_MEMORY_S * _NS_PER_S
             reason = RestartReason.OUT_OF_MEMORY if out_of_memory else RestartReason.KILLED
         else:
