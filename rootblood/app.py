@@ -1,27 +1,18 @@
 """The composition root: settings in, running parts out.
 
 Only here is it decided that the rows are kept by SQLAlchemy and the containers run by Docker. `open_core`
-gives the services, for one command of the CLI as for the server; `serve` puts both doors in front of them and
-runs until it is told to stop.
+gives the services, for one command of the CLI as for the server; `rootblood.serving` puts both doors in front
+of them.
 """
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-
 from rootblood.engines.base import Engine
 from rootblood.engines.docker.engine import DockerEngine
-from rootblood.errors import (
-    ConfigurationError,
-    EngineUnavailableError,
-    EnvironmentFailedError,
-    ImageMissingError,
-    StoreUnavailableError,
-)
+from rootblood.errors import ConfigurationError
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.activity import Activity
@@ -29,9 +20,7 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.backups import Backups
 from rootblood.services.bans import Bans
-from rootblood.services.crashes import CrashLoops
 from rootblood.services.endings import Endings
-from rootblood.services.ends import Ends
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.homes import HomeSizes
@@ -43,8 +32,6 @@ from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.notices import Notices
 from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
-from rootblood.services.penalties import Penalties
-from rootblood.services.presence import Presence
 from rootblood.services.reaper import Reaper
 from rootblood.services.restores import Restores, require_restored
 from rootblood.services.takeout import Takeout
@@ -53,11 +40,10 @@ from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.services.watch import Watch
 from rootblood.settings import Settings
-from rootblood.ssh.greeting import read_texts
-from rootblood.ssh.hostkeys import create_host_key, read_host_key
-from rootblood.ssh.server import SSHDoor
+from rootblood.ssh.hostkeys import create_host_key
 from rootblood.stores.base import AccountLocks
 from rootblood.stores.locks import FileAccountLocks
+from rootblood.stores.servers import Servers
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
@@ -74,15 +60,6 @@ from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
-from rootblood.web.metrics.census import Census
-from rootblood.web.metrics.listener import MetricsListener
-from rootblood.web.metrics.registry import Registry
-from rootblood.web.server import WebDoor
-from rootblood.web.tls import read_tls
-
-_log = structlog.stdlib.get_logger(__name__)
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 SETUP_HINT = "run: rootblood setup"
 
@@ -95,12 +72,14 @@ class Core:
     engine: Engine
     endings: Endings
     accounts: Accounts
+    passwords: Passwords
     environments: Environments
     homes: HomeSizes
     leases: Leases
     outlooks: Outlooks
     reaper: Reaper
     watch: Watch
+    servers: Servers
     visits: Visits
     logins: Logins
     links: Links
@@ -113,6 +92,19 @@ class Core:
     administration: Administration
     bans: Bans
     audit: Audit
+
+    def apply(self, settings: Settings) -> None:
+        """Have all services go by these settings from now on."""
+        self.engine.apply(settings.environment, settings.limits)
+        self.passwords.apply(settings.passwords)
+        self.environments.apply(settings.link)
+        self.outlooks.apply(settings.reaper)
+        self.reaper.apply(settings.reaper)
+        self.environments.crash_loops.apply(settings.crash_loop)
+        self.logins.apply(settings.web)
+        self.exports.apply(settings.exports)
+        self.imports.apply(settings.imports)
+        self.audit.apply(settings.audit)
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -139,6 +131,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
     try:
         if not await schema_is_current(database):
             raise ConfigurationError(f"the database has no schema, or an old one; {SETUP_HINT}")
+        servers = Servers(settings.state_dir.absolute() / "servers")
+        await asyncio.to_thread(servers.enter)
         engine = build_engine(settings)
         endings = Endings()
         passwords = Passwords(settings.passwords)
@@ -148,10 +142,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         visits = Visits(visit_store, audit.record)
         lease_store = SqlLeaseStore(database)
         idleness_store = SqlIdlenessStore(database)
-        leases = Leases(lease_store, idleness_store, settings.leases)
+        leases = Leases(lease_store, idleness_store, settings.leases, server=servers.own)
         locks = _account_locks(settings, database)
-        ends = Ends()
-        crash_loops = CrashLoops(settings.crash_loop)
         environments = Environments(
             engine=engine,
             store=store,
@@ -163,8 +155,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             hold=leases.hold,
             if_unused=leases.if_unused,
             locks=locks,
-            ends=ends,
-            crash_loops=crash_loops,
+            crash_loop=settings.crash_loop,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -172,6 +163,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings.state_dir / "exports",
             max_bytes=settings.exports.spool_max_bytes,
             min_free_bytes=settings.exports.spool_min_free_bytes,
+            server=servers.own,
         )
         exports = Exports(environments, spool, settings.exports, audit.record)
         logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record)
@@ -185,6 +177,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 engine=engine,
                 endings=endings,
                 accounts=accounts,
+                passwords=passwords,
                 environments=environments,
                 homes=homes,
                 leases=leases,
@@ -206,13 +199,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     lease_settings=settings.leases,
                     settings=settings.reaper,
                 ),
-                watch=Watch(
-                    engine=engine,
-                    environments=environments,
-                    visits=visits,
-                    ends=ends,
-                    crash_loops=crash_loops,
-                ),
+                watch=Watch(engine, environments, visits),
+                servers=servers,
                 visits=visits,
                 logins=logins,
                 links=Links(SqlLinkStore(database), audit.record),
@@ -252,6 +240,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             await engine.close()
             await locks.close()
             passwords.close()
+            await asyncio.to_thread(servers.leave)
     finally:
         await database.close()
 
@@ -333,141 +322,3 @@ async def copy_database(source: Settings, target: Settings, *, dry_run: bool) ->
     finally:
         for database in databases:
             await database.close()
-
-
-async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:
-    """Run both doors, and the listener for metrics where there is to be one, until SIGTERM or SIGINT.
-
-    Args:
-        settings: this installation's.
-        on_ready: called once with `HOST:PORT` of the SSH door, the URL of the web door and that of the
-            metrics, None where there are none, when all accept.
-
-    Raises:
-        ConfigurationError: the installation is not set up, a file that the settings name cannot be read, or
-            an address is taken.
-    """
-    require_restored(settings.state_dir)
-    host_key = read_host_key(settings.keys_dir)
-    texts = read_texts(settings.ssh)
-    tls = read_tls(settings.web)
-    penalties = Penalties(settings.penalties)  # of both doors together
-    registry = Registry()
-    stop = _told_to_stop()
-    loop = asyncio.get_running_loop()
-    async with open_core(settings, registry) as core:
-        await core.exports.recover()
-        await core.bans.refresh()
-        presence = Presence()
-        ssh = SSHDoor(
-            accounts=core.accounts,
-            environments=core.environments,
-            exports=core.exports,
-            visits=core.visits,
-            penalties=penalties,
-            bans=core.bans,
-            host_key=host_key,
-            texts=texts,
-            settings=settings.ssh,
-            metrics=registry,
-        )
-        web = WebDoor(
-            accounts=core.accounts,
-            environments=core.environments,
-            homes=core.homes,
-            outlooks=core.outlooks,
-            imports=core.imports,
-            unpackings=core.unpackings,
-            logins=core.logins,
-            links=core.links,
-            tokens=core.tokens,
-            exports=core.exports,
-            penalties=penalties,
-            bans=core.bans,
-            administration=core.administration,
-            takeout=core.takeout,
-            visits=core.visits,
-            audit=core.audit,
-            presence=presence,
-            motd=texts.motd,
-            tls=tls,
-            settings=settings.web,
-            metrics=registry,
-        )
-        presence.add_door("ssh", lambda account: ssh.connections_of(account.name))
-        presence.add_door("web", web.terminals_of)
-        _subscribe(core, ssh, web)
-        core.environments.answer_calls(web.answer)
-        census = Census(
-            ssh_connections=lambda: ssh.connection_count,
-            web_connections=lambda: web.connection_count,
-            ssh_sessions=lambda: ssh.session_count,
-            web_terminals=lambda: web.terminal_count,
-            penalized=lambda: len(penalties.waiting()),
-            bans=lambda: core.bans.count,
-            environments=core.environments.list,
-        )
-        ssh_ready: asyncio.Future[int] = loop.create_future()
-        web_ready: asyncio.Future[str] = loop.create_future()
-        metrics_ready: asyncio.Future[str] | None = None
-        try:
-            async with asyncio.TaskGroup() as doors:
-                doors.create_task(_prepare(core.environments))
-                doors.create_task(core.audit.keep_small(stop))
-                doors.create_task(core.reaper.watch(stop))
-                doors.create_task(core.watch.watch(stop))
-                doors.create_task(core.exports.expire(stop))
-                doors.create_task(ssh.serve(ssh_ready, stop))
-                doors.create_task(web.serve(web_ready, stop))
-                doors.create_task(core.bans.watch(stop))
-                if settings.metrics.port is not None:
-                    metrics_ready = loop.create_future()
-                    listener = MetricsListener(registry, census, settings.metrics, settings.metrics.port)
-                    doors.create_task(listener.serve(metrics_ready, stop))
-                port, url = await ssh_ready, await web_ready
-                metrics_url = await metrics_ready if metrics_ready is not None else None
-                host = f"[{settings.ssh.host}]" if ":" in settings.ssh.host else settings.ssh.host
-                on_ready(f"{host}:{port}", url, metrics_url)
-                _log.info("ready", ssh=f"{host}:{port}", web=url, metrics=metrics_url)
-                await stop.wait()
-                _log.info("stopping")
-        except* OSError as group:
-            cause = next(iter(group.exceptions))
-            raise ConfigurationError(f"cannot listen: {cause}") from group
-    _log.info("stopped")
-
-
-def _subscribe(core: Core, ssh: SSHDoor, web: WebDoor) -> None:
-    """Let both doors hear of what concerns those who are there."""
-    for door in (ssh, web):
-        core.endings.subscribe(door.ask_again)
-        core.bans.subscribe(door.close_banned)
-        core.watch.subscribe(door.show)
-
-
-def _told_to_stop() -> asyncio.Event:
-    """Set by the first signal that asks this process to stop; a second one ends it at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def begin_to_stop() -> None:
-        stop.set()
-        for number in _STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-    for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, begin_to_stop)
-    return stop
-
-
-async def _prepare(environments: Environments) -> None:
-    """Install what environments share ahead of the first login; a login without it tries again."""
-    try:
-        await environments.prepare()
-    except (
-        EngineUnavailableError,
-        ImageMissingError,
-        EnvironmentFailedError,
-        StoreUnavailableError,
-    ) as error:
-        _log.warning("prepare_failed", cause=str(error))

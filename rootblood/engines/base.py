@@ -21,6 +21,7 @@ from rootblood.domain.environments import (
     Volume,
 )
 from rootblood.domain.events import EngineEvent
+from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 StreamProtocol = TypeVar("StreamProtocol", bound=asyncio.Protocol)
 
@@ -42,6 +43,12 @@ class Engine(Protocol):
 
     async def info(self) -> EngineInfo:
         """Ask the engine for its version and for the image."""
+
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        """Make environments like this from now on.
+
+        Those that are there are made anew at the next `ensure` that finds them stopped.
+        """
 
     async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
         """Make what all environments share, where it is missing: network, volumes, names. Idempotent.

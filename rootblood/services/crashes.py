@@ -49,6 +49,10 @@ class CrashLoops:
         self._monotonic = monotonic
         self._counts: dict[str, _Count] = {}
 
+    def apply(self, settings: CrashLoopSettings) -> None:
+        """Go by these settings from the next end on; a wait that has begun stays as it is."""
+        self._settings = settings
+
     def ended(self, userhash: str, ran_s: float | None) -> None:
         """Count an end that nobody asked for.
 

@@ -28,7 +28,6 @@ from rootblood.domain.environments import (
     EnvironmentState,
     Identity,
     Process,
-    RestartReason,
     StopReason,
     Usage,
 )
@@ -51,7 +50,7 @@ from rootblood.services.ends import Ends
 from rootblood.services.leases import Hold, IfUnused, always_unused, unheld
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
-from rootblood.settings import LinkSettings
+from rootblood.settings import CrashLoopSettings, LinkSettings
 from rootblood.stores.base import AccountLocks, AccountStore
 from rootblood.stores.locks import ProcessLocks
 
@@ -121,8 +120,7 @@ class Environments:
         hold: Hold = unheld,
         if_unused: IfUnused = always_unused,
         locks: AccountLocks | None = None,
-        ends: Ends | None = None,
-        crash_loops: CrashLoops | None = None,
+        crash_loop: CrashLoopSettings | None = None,
     ) -> None:
         """Take the parts; without `locks`, no other process may use the same ones."""
         self._engine = engine
@@ -135,8 +133,12 @@ class Environments:
         self._hold = hold
         self._if_unused = if_unused
         self._locks = locks or ProcessLocks()
-        self._ends = ends or Ends()
-        self._crash_loops = crash_loops or CrashLoops()
+        self.ends = Ends()
+        """How environments have just come to their ends: see `rootblood.services.watch`."""
+
+        self.crash_loops = CrashLoops(crash_loop)
+        """Which of them no login starts for a while; the same counts their ends."""
+
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
         self._installed = False
@@ -144,6 +146,11 @@ class Environments:
         self._lent: dict[str, _Lending] = {}
         self._answer: Answer | None = None
         self._answering: set[asyncio.Task[None]] = set()
+
+    def apply(self, settings: LinkSettings) -> None:
+        """Go by these settings from the next link on; `idle_grace_s` counts for open ones too."""
+        self._settings = settings
+        self._pool.idle_grace_s = settings.idle_grace_s
 
     def answer_calls(self, answer: Answer) -> None:
         """From now on, take what programs in environments have to say to the front door.
@@ -236,7 +243,7 @@ class Environments:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it does not run.
             StoreUnavailableError: the name could not be published.
         """
-        self._crash_loops.forget(account.userhash)
+        self.crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "start"):
             return await self._start(account, on_step, by)
 
@@ -258,7 +265,7 @@ class Environments:
         details = await self._engine.inspect(account.userhash)
         if details is not None and details.environment.state is EnvironmentState.RUNNING:
             return details.environment
-        self._crash_loops.let_in(account.userhash)
+        self.crash_loops.let_in(account.userhash)
         async with self._locks.hold(account.userhash):
             return await self._ensure_locked(account, on_step)
 
@@ -287,7 +294,7 @@ class Environments:
                 "the image of the environments is missing, so nothing was stopped; ask your administrator"
             )
         await self._make_known(account)
-        self._crash_loops.forget(account.userhash)
+        self.crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "restart"), self._locks.hold(account.userhash):
             await self._end(account, StopReason.OWNER, partial(self._engine.stop, grace_s=RESTART_GRACE_S))
             environment = await self._ensure_locked(account, on_step)
@@ -473,10 +480,6 @@ class Environments:
     async def list(self) -> list[Environment]:
         """All environments of this installation."""
         return await self._engine.list()
-
-    async def why_ended(self, userhash: str, *, since: float, patience_s: float) -> RestartReason | None:
-        """Why an environment has ended since somebody came in; see `rootblood.services.ends.Ends.since`."""
-        return await self._ends.since(userhash, since, patience_s=patience_s)
 
     def linked(self) -> set[str]:
         """Into whose environments there are links."""

@@ -44,11 +44,12 @@ class Terminals:
     Args:
         environments: where.
         motd: what a new terminal shows before its first prompt, safe to show; None leaves that to the image.
+            It may be set anew.
     """
 
     def __init__(self, environments: Environments, motd: str | None = None) -> None:
         self._environments = environments
-        self._motd = motd or ""
+        self.motd = motd
         self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -85,8 +86,8 @@ class Terminals:
                 terminal.close()
 
     async def why_ended(self, userhash: str, *, since: float, patience_s: float) -> RestartReason | None:
-        """Why an environment has ended since somebody came in; see `Environments.why_ended`."""
-        return await self._environments.why_ended(userhash, since=since, patience_s=patience_s)
+        """Why an environment has ended since somebody came in: see `Ends.since`."""
+        return await self._environments.ends.since(userhash, since, patience_s=patience_s)
 
     async def _connect(
         self, link: Link, account: Account, size: TerminalSize, session: str | None
@@ -108,7 +109,7 @@ class Terminals:
                     [WEB_TERMINAL_PROGRAM],
                     timeout_s=_START_TIMEOUT_S,
                     max_bytes=1,
-                    stdin=self._motd.encode(),
+                    stdin=(self.motd or "").encode(),
                 )
             try:
                 return await _dial(link, size, session)

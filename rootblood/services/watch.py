@@ -18,8 +18,6 @@ from rootblood.domain.events import EngineEvent, EventKind
 from rootblood.engines.base import Engine
 from rootblood.errors import RootBloodError
 from rootblood.link.waiting import first_of
-from rootblood.services.crashes import CrashLoops
-from rootblood.services.ends import Ends
 from rootblood.services.environments import Environments
 from rootblood.services.visits import Visits
 
@@ -42,26 +40,16 @@ class Watch:
 
     Args:
         engine: tells what happens.
-        environments: have links to drop.
+        environments: have links to drop, and remember ends.
         visits: know who asked RootBlood for a stop.
-        ends: are told of.
-        crash_loops: are counted.
     """
 
-    def __init__(
-        self,
-        *,
-        engine: Engine,
-        environments: Environments,
-        visits: Visits,
-        ends: Ends,
-        crash_loops: CrashLoops,
-    ) -> None:
+    def __init__(self, engine: Engine, environments: Environments, visits: Visits) -> None:
         self._engine = engine
         self._environments = environments
         self._visits = visits
-        self._ends = ends
-        self._crash_loops = crash_loops
+        self._ends = environments.ends
+        self._crash_loops = environments.crash_loops
         self._listeners: list[Listener] = []
         self._noticed: dict[tuple[str, EventKind], float] = {}
 

@@ -72,6 +72,13 @@ def own_installation(tmp_path: Path) -> Iterator[Installation]:
         yield made
 
 
+@pytest.fixture
+def own_server(own_installation: Installation) -> Iterator[Server]:
+    """Its server."""
+    with own_installation.serving() as server:
+        yield server
+
+
 def client_of(installation: Installation, server: Server, name: str) -> Client:
     """A client of the account `name`, with its key."""
     return Client(installation.directory, name, server.port, installation.directory / f"{name}_key")
@@ -115,6 +122,11 @@ def alice(installation: Installation, server: Server) -> Client:
 @pytest.fixture
 def bob(installation: Installation, server: Server) -> Client:
     return client_of(installation, server, "bob")
+
+
+@pytest.fixture
+def own_alice(own_installation: Installation, own_server: Server) -> Client:
+    return client_of(own_installation, own_server, "alice")
 
 
 @pytest.fixture

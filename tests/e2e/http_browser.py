@@ -24,8 +24,8 @@ class Tab:
     def __init__(self, websocket: ClientConnection) -> None:
         self._websocket = websocket
         self.output = bytearray()
-        self.reason = ""
-        """What it was closed with."""
+        self.close_reason = ""
+        """What the server said when it closed it."""
 
     def enter(self, line: str) -> None:
         """Type a line."""
@@ -58,10 +58,8 @@ class Tab:
             while True:
                 self.receive(deadline - time.monotonic())
         except ConnectionClosed as closed:
-            if closed.rcvd is None:
-                return None
-            self.reason = closed.rcvd.reason
-            return closed.rcvd.code
+            self.close_reason = closed.rcvd.reason if closed.rcvd is not None else ""
+            return closed.rcvd.code if closed.rcvd is not None else None
 
 
 class Browser:

@@ -1,6 +1,5 @@
 """Interactive shells that outlive their connection: what is attached, what is made, what ends."""
 
-import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -66,23 +65,6 @@ def test_a_drop_in_mid_edit_and_a_reconnect_show_the_same_screen(bob: Client, tm
         assert shown == second.screen
         second.type(", and after")
         second.wait_for("written before the drop, and after")
-
-
-def test_sessions_outlive_a_killed_server(own_installation: Installation, tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        with own_installation.serving() as server:
-            client = client_of(own_installation, server, "bob")
-            window = log_in(stack, tmp_path / "first", client)
-            window.enter("marked='still '; echo $marked here")
-            window.wait_for("\nstill here")
-            server.stop(signal.SIGKILL)
-        with own_installation.serving() as server:
-            client = client_of(own_installation, server, "bob")
-            wait_until(lambda: sessions(client) == ["0"], timeout_s=DETACHED_WITHIN_S)
-            again = log_in(stack, tmp_path / "second", client)
-            again.wait_for("\nstill here")
-            again.enter("echo $marked the same shell")
-            again.wait_for("\nstill the same shell")
 
 
 def test_leaving_the_shell_ends_the_session_with_its_status(bob: Client, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +10,10 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
-from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
+from tests.e2e.installation import Client, Installation, Server, docker_api
+from tests.e2e.outcomes import refusal, says_ok
 from tests.e2e.terminal import terminal
 from tests.e2e.test_auth import PERMISSION_DENIED, with_password
-
-PIDS = 64
-
-FORK_BOMB = "bomb() { bomb | bomb & }; trap '' TERM HUP; bomb; sleep 600"
-
-BROKEN_DOTFILES = {
-    "exit": "exit 1",
-    "exec": "exec false",
-    "loop": "while :; do :; done",
-}
 
 
 @pytest.fixture
@@ -34,26 +24,6 @@ def rescue(alice: Client) -> Client:
 @pytest.fixture
 def container(installation: Installation) -> str:
     return container_name(installation.userhash("alice"))
-
-
-@pytest.fixture
-def small_server(own_installation: Installation) -> Iterator[Server]:
-    """A server whose environments are soon full."""
-    with own_installation.serving(ROOTBLOOD_LIMITS__PIDS=str(PIDS), ROOTBLOOD_LIMITS__CPUS="0.5") as server:
-        yield server
-
-
-def says_ok(client: Client, timeout_s: float = 60) -> bool:
-    done = client.run("echo ok", timeout_s=timeout_s)
-    return (0, b"ok\n", b"") == (done.returncode, done.stdout, done.stderr)
-
-
-def refusal(client: Client, command: str) -> tuple[int, str]:
-    """Status of a command that must fail, and the one line that says why."""
-    done = client.run(command)
-    (line,) = done.stderr.decode().splitlines()
-    assert line.startswith("rootblood: ")
-    return done.returncode, line.removeprefix("rootblood: ")
 
 
 # The commands, one at a time.
@@ -205,78 +175,6 @@ def test_shell_as_a_command_has_the_shell_s_status(rescue: Client, tmp_path: Pat
 
 
 # What it is there for.
-
-
-def test_a_fork_bomb_is_seen_and_ended(
-    own_installation: Installation, small_server: Server, tmp_path: Path
-) -> None:
-    alice, bob = (client_of(own_installation, small_server, name) for name in ("alice", "bob"))
-    rescue = replace(alice, name="alice+rescue")
-    assert says_ok(alice)
-    assert says_ok(bob)
-    with alice.open("bash -c " + f'"{FORK_BOMB}"'):
-        wait_until(lambda: "the limit of processes is reached" in rescue.output("status"), timeout_s=30)
-        assert says_ok(bob)
-        assert "bash -c" in rescue.output("processes")
-        assert rescue.output("sessions").startswith("FROM")
-        status, message = refusal(rescue, "dotfiles reset")
-        assert (status, "`restart` ends them all" in message) == (1, True)
-        with terminal(tmp_path, rescue.argv("shell", options=["-t"])) as window:
-            window.wait_for("`restart` ends them all")
-            window.wait_for("status=1")
-        restarted = re.fullmatch(r"restarting \.\.\. done \((\d+\.\d) s\)\n", rescue.output("restart"))
-        assert restarted is not None
-        assert float(restarted[1]) < 20  # 3 s of grace, and what Docker takes on a busy machine
-        assert says_ok(alice)
-        assert says_ok(bob)
-    assert "the limit of processes" not in rescue.output("status")
-    assert "Traceback" not in small_server.log
-
-
-@pytest.mark.parametrize("how", BROKEN_DOTFILES)
-def test_broken_dotfiles_are_passed_by_and_put_aside(
-    own_installation: Installation, tmp_path: Path, how: str
-) -> None:
-    with own_installation.serving() as server:
-        alice = client_of(own_installation, server, "alice")
-        rescue = replace(alice, name="alice+rescue")
-        broken = BROKEN_DOTFILES[how]
-        files = "~/.bashrc ~/.profile ~/.bash_profile ~/.bash_logout ~/.inputrc ~/.tmux.conf"
-        alice.output(f"for file in {files}; do echo '{broken}' >$file; done; ln -s /etc/passwd ~/.bash_login")
-        assert not _prompts(alice, tmp_path / "broken")
-
-        with terminal(tmp_path, rescue.argv("shell", options=["-t"])) as window:
-            window.wait_for("bash-5")
-            window.enter("cat ~/.bashrc")
-            window.wait_for(f"\n{broken}")
-            window.enter("exit")
-            window.wait_for("status=0")
-        moved, new, _ = rescue.output("dotfiles reset").splitlines()[-3:]
-        kept = re.match(r"moved to ~/(dotfiles-20\d\d-\d\d-\d\dT\d{6}Z): \.bashrc ", moved)
-        assert kept is not None, moved
-        assert new == "new: .bash_logout .bashrc .profile"
-        assert (
-            alice.output(f"cat {kept[1]}/.bashrc; readlink {kept[1]}/.bash_login; wc -l </etc/passwd") != ""
-        )
-        assert (
-            alice.output(f"cat {kept[1]}/.bashrc; readlink {kept[1]}/.bash_login")
-            == f"{broken}\n/etc/passwd\n"
-        )
-        assert alice.output("for f in $(ls -A /etc/skel); do cmp /etc/skel/$f ~/$f; done") == ""
-        rescue.output("restart")  # the session that hangs would be attached again
-        assert _prompts(alice, tmp_path / "reset")
-
-
-def _prompts(client: Client, directory: Path) -> bool:
-    """Whether a login on a terminal comes to a shell."""
-    directory.mkdir()
-    with terminal(directory, client.argv()) as window:
-        window.enter("echo at the $((1 + 1))nd prompt")
-        try:
-            window.wait_for("\nat the 2nd prompt", timeout_s=8)
-        except AssertionError:
-            return False
-        return True
 
 
 BY_HAND = {

@@ -34,6 +34,7 @@ from rootblood.errors import (
     ImageMissingError,
     NotFoundError,
 )
+from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 IMAGE = "fake:1"
 PIDS_LIMIT = 64
@@ -123,6 +124,10 @@ class FakeEngine:
         self._programs = dict(programs or {})
         self._processes: dict[str, list[tuple[subprocess.Popen[bytes], str]]] = {}
         self._stderr_transports: list[asyncio.ReadTransport] = []
+        self.applied: tuple[EnvironmentSettings, LimitsSettings] | None = None
+
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        self.applied = (environment, limits)
 
     async def info(self) -> EngineInfo:
         await self._answer()

@@ -1,5 +1,23 @@
-"""The fixtures of the end-to-end tests."""
+"""Installations, servers and clients as in `tests/e2e`."""
 
-from tests.e2e.conftest import docker_engine, own_installation
+from tests.e2e.conftest import (
+    alice,
+    bob,
+    docker_engine,
+    installation,
+    own_alice,
+    own_installation,
+    own_server,
+    server,
+)
 
-__all__ = ["docker_engine", "own_installation"]
+__all__ = [
+    "alice",
+    "bob",
+    "docker_engine",
+    "installation",
+    "own_alice",
+    "own_installation",
+    "own_server",
+    "server",
+]

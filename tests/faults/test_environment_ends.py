@@ -61,7 +61,7 @@ class Attached:
     def read(self, words: str) -> None:
         """All of them read why it ended, each in its way."""
         assert ENDED == self.tab.wait_closed()
-        assert words == self.tab.reason
+        assert words == self.tab.close_reason
         self.screen.wait_for(f"rootblood: {words}; connect again")
         _, stderr = self.command.communicate(timeout=20)
         assert f"rootblood: {words}; connect again\n" == stderr.decode()

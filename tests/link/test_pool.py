@@ -211,3 +211,12 @@ async def test_what_is_retired_goes_on_for_those_who_have_it_and_others_get_a_ne
         assert [True, True] == [opened.is_open for opened in opener.opened]
     for opened in opener.opened:
         await closed(opened)
+
+
+async def test_another_grace_counts_for_a_link_that_is_open(opener: Opener) -> None:
+    pool = LinkPool(idle_grace_s=3600)
+    async with pool.link(ALICE, opener):
+        pool.idle_grace_s = GRACE_S
+
+    await closed(opener.opened[0])
+    await pool.close()

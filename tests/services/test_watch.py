@@ -13,8 +13,6 @@ from structlog.testing import capture_logs
 from rootblood.domain.environments import EnvironmentState, RestartReason, StopReason
 from rootblood.domain.events import EngineEvent, EventKind
 from rootblood.errors import EnvironmentBrokenError
-from rootblood.services.crashes import CrashLoops
-from rootblood.services.ends import Ends
 from rootblood.services.environments import Environments
 from rootblood.services.watch import Watch
 from rootblood.settings import CrashLoopSettings, LinkSettings
@@ -34,27 +32,19 @@ class Server:
     shown: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        ends, loops = Ends(), CrashLoops(CrashLoopSettings(ends=ENDS, first_wait_s=60))
         self.environments = Environments(
             engine=self.ground.engine,
             store=self.ground.store,
             visits=self.ground.visits,
             keys=self.ground.keys,
             settings=LinkSettings(),
-            ends=ends,
-            crash_loops=loops,
+            crash_loop=CrashLoopSettings(ends=ENDS, first_wait_s=60),
         )
-        self.watch = Watch(
-            engine=self.ground.engine,
-            environments=self.environments,
-            visits=self.ground.visits,
-            ends=ends,
-            crash_loops=loops,
-        )
+        self.watch = Watch(self.ground.engine, self.environments, self.ground.visits)
         self.watch.subscribe(lambda userhash, text: self.shown.append((userhash, text)))
 
     async def why_ended(self, since: float) -> RestartReason | None:
-        return await self.environments.why_ended(self.ground.alice.userhash, since=since, patience_s=TOLD_S)
+        return await self.environments.ends.since(self.ground.alice.userhash, since, patience_s=TOLD_S)
 
     async def hear_all(self) -> None:
         """Wait until all that was told so far is done with."""

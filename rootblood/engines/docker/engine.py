@@ -111,6 +111,12 @@ class DockerEngine:
         self._streams = Streams(self._docker, socket_directory)
         self._volumes = Volumes(self._docker, engine.instance, environment.image)
 
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        """Take both for the next container; the bridge stays as it was made."""
+        self._environment = environment
+        self._limits = limits
+        self._volumes.image = environment.image
+
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
 

@@ -80,7 +80,7 @@ class Volumes:
     def __init__(self, client: DockerClient, instance: str, image: str) -> None:
         self._docker = client
         self._instance = instance
-        self._image = image
+        self.image = image
 
     async def list(self) -> Sequence[Volume]:
         """See `Engine.volumes`."""
@@ -176,7 +176,7 @@ class Volumes:
     ) -> AsyncIterator["_Helper"]:
         arguments = partial(
             _helper_arguments,
-            image=self._image,
+            image=self.image,
             instance=self._instance,
             script=script,
             capabilities=capabilities,
