@@ -37,11 +37,12 @@ from rootblood.services.restores import Restores, require_restored
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
+from rootblood.services.upgrades import Upgrades
 from rootblood.services.visits import Visits
 from rootblood.services.watch import Watch
 from rootblood.settings import Settings
 from rootblood.ssh.hostkeys import create_host_key
-from rootblood.stores.base import AccountLocks
+from rootblood.stores.base import AccountLocks, DatabaseCopies
 from rootblood.stores.locks import FileAccountLocks
 from rootblood.stores.servers import Servers
 from rootblood.stores.spool import Spool
@@ -49,9 +50,10 @@ from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.checking import check
-from rootblood.stores.sql.copies import SqlDatabaseCopies
+from rootblood.stores.sql.copies import SqliteCopies
 from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.dumps import PostgresqlCopies
 from rootblood.stores.sql.idleness import SqlIdlenessStore
 from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
@@ -89,6 +91,7 @@ class Core:
     imports: Imports
     unpackings: Unpackings
     backups: Backups
+    upgrades: Upgrades
     administration: Administration
     bans: Bans
     audit: Audit
@@ -221,8 +224,16 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     engine=engine,
                     environments=environments,
                     store=store,
-                    copies=SqlDatabaseCopies(database, settings),
+                    copies=_database_copies(settings, database),
                     settings=settings,
+                ),
+                upgrades=Upgrades(
+                    engine=engine,
+                    environments=environments,
+                    store=store,
+                    notices=Notices(environments),
+                    keys=keys,
+                    settings=settings.link,
                 ),
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
@@ -252,13 +263,19 @@ def _account_locks(settings: Settings, database: Database) -> AccountLocks:
     return PostgresqlAccountLocks(database, settings.database)
 
 
+def _database_copies(settings: Settings, database: Database) -> DatabaseCopies:
+    if database.file is not None:
+        return SqliteCopies(database.file, settings)
+    return PostgresqlCopies(database)
+
+
 @asynccontextmanager
 async def open_restores(settings: Settings) -> AsyncIterator[Restores]:
     """What restores backups into this installation, which need not be set up. It is closed at the end."""
     database = Database(settings)
     engine = build_engine(settings)
     try:
-        yield Restores(engine, SqlDatabaseCopies(database, settings), settings)
+        yield Restores(engine, _database_copies(settings, database), settings)
     finally:
         await engine.close()
         await database.close()

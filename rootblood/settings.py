@@ -228,6 +228,9 @@ class EnvironmentSettings(_Group):
     """What every environment is made of, hardening included."""
 
     image: str = "chaospine:1.0.0"
+    """Name of the image. What is built under it later counts once `rootblood image upgrade` has taken it;
+    another name counts at the next start of each environment."""
+
     hostname: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "rootblood"
 
     read_only_root: bool = True

@@ -346,6 +346,9 @@ class ExportStore(Protocol):
 class DatabaseCopies(Protocol):
     """Copies of the database in a file of their own."""
 
+    file_name: str
+    """What a copy is called in a backup: another kind of database, another name."""
+
     async def exists(self) -> bool:
         """Whether there is a database that a copy would be put in the place of."""
 
@@ -353,7 +356,8 @@ class DatabaseCopies(Protocol):
         """Copy the database to a new file, as it is at one moment; it may be in use meanwhile.
 
         Raises:
-            ConfigurationError: it is none that can be copied, and the message says what to do instead.
+            ConfigurationError: the program that copies it is missing; the message says what to install.
+            StoreUnavailableError: it cannot be read.
         """
 
     async def check(self, file: Path) -> None:

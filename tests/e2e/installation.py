@@ -190,7 +190,7 @@ class Installation:
             return sorted(row["Names"][0].removeprefix("/") for row in rows)
 
     def destroy(self) -> None:
-        """Remove every container, volume and network of this installation."""
+        """Remove every container, volume and network of this installation, and its names of images."""
         label = {"label": f"rootblood.instance={self.instance}"}
         with docker_api() as api:
             for row in api.containers(all=True, filters=label):
@@ -199,6 +199,10 @@ class Installation:
                 api.remove_volume(volume["Name"], force=True)
             for network in api.networks(filters=label):
                 api.remove_network(network["Id"])
+            for image in api.images(filters={"reference": f"rootblood-*:{self.instance}.*"}):
+                for tag in image["RepoTags"]:
+                    if tag.partition(":")[2].startswith(f"{self.instance}."):
+                        api.remove_image(tag)
 
 
 @contextmanager
