@@ -65,8 +65,6 @@ RESTART_GRACE_S = 3.0
 """What programs have to end in order at a restart: who asks for one does not want to wait for them."""
 
 
-_ALIVE = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
-
 _DELETE_BELOW = ("/bin/sh", "-c", 'find "$1" -mindepth 1 -delete 2>&1; ls -A "$1" 2>&1', "sh")
 """Prints what it could not delete, and nothing when it could; the directory comes last."""
 
@@ -511,7 +509,7 @@ class Environments:
     async def drop_links(self, userhash: str) -> None:
         """Give up the links into an environment that has ended, unless it has been started again since."""
         details = await self._engine.inspect(userhash)
-        if details is None or details.environment.state not in _ALIVE:
+        if details is None or not details.environment.state.is_alive:
             self._pool.drop(userhash)
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from contextlib import aclosing
 
 import structlog
 
-from rootblood.domain.environments import EnvironmentState, RestartReason
+from rootblood.domain.environments import RestartReason
 from rootblood.domain.events import EngineEvent, EventKind
 from rootblood.engines.base import Engine
 from rootblood.errors import RootBloodError
@@ -114,10 +114,7 @@ class Watch:
         """Find out which of the environments with links do not run any more: nobody may have said so."""
         for userhash in self._environments.linked():
             details = await self._engine.inspect(userhash)
-            if details is not None and details.environment.state in {
-                EnvironmentState.RUNNING,
-                EnvironmentState.PAUSED,
-            }:
+            if details is not None and details.environment.state.is_alive:
                 continue
             ended = RestartReason.REMOVED if details is None else details.ended
             reason = await self._asked_for(userhash) or ended or RestartReason.ENDED
