@@ -101,6 +101,7 @@ class Core:
         self.engine.apply(settings.environment, settings.limits)
         self.passwords.apply(settings.passwords)
         self.environments.apply(settings.link)
+        self.upgrades.apply(settings.link)
         self.outlooks.apply(settings.reaper)
         self.reaper.apply(settings.reaper)
         self.environments.crash_loops.apply(settings.crash_loop)
