@@ -41,6 +41,7 @@ from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
 from rootblood.services.upgrades import Upgrades
 from rootblood.services.visits import Visits
+from rootblood.services.watch import Watch
 from rootblood.settings import Settings
 from rootblood.ssh.hostkeys import create_host_key
 from rootblood.stores.base import AccountLocks, DatabaseCopies
@@ -82,6 +83,7 @@ class Core:
     outlooks: Outlooks
     reaper: Reaper
     reconciler: Reconciler
+    watch: Watch
     servers: Servers
     visits: Visits
     logins: Logins
@@ -102,9 +104,11 @@ class Core:
         self.engine.apply(settings.environment, settings.limits)
         self.passwords.apply(settings.passwords)
         self.environments.apply(settings.link)
+        self.upgrades.apply(settings.link)
         self.outlooks.apply(settings.reaper)
         self.reaper.apply(settings.reaper)
         self.reconciler.apply(settings.reconcile, grace_s=settings.ssh.hangup_grace_s)
+        self.environments.crash_loops.apply(settings.crash_loop)
         self.logins.apply(settings.web)
         self.exports.apply(settings.exports)
         self.imports.apply(settings.imports)
@@ -159,6 +163,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             hold=leases.hold,
             if_unused=leases.if_unused,
             locks=locks,
+            crash_loop=settings.crash_loop,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -214,6 +219,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     record=audit.record,
                     settings=settings.reconcile,
                 ),
+                watch=Watch(engine, environments, visits),
                 servers=servers,
                 visits=visits,
                 logins=logins,

@@ -59,6 +59,7 @@ RELOADABLE: Mapping[str, str] = {
         "tmux_jobs max_keep_s"
     ),
     "reconcile": "interval_s",
+    "crash_loop": "ends within_s first_wait_s max_wait_s",
     "server": "drain_s",
     "log": "level format",
 }
