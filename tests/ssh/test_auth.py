@@ -14,7 +14,7 @@ from rootblood.services.accounts import Accounts
 from rootblood.services.endings import Endings
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
-from rootblood.settings import PasswordSettings, PenaltySettings, Settings
+from rootblood.settings import AccountSettings, PasswordSettings, PenaltySettings, Settings
 from rootblood.ssh.auth import MAX_KEY_OFFERS, Authentication
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
@@ -110,3 +110,22 @@ async def test_a_key_that_would_do_is_looked_up_once(
     assert await authentication.key("alice", key.blob)
     assert not await authentication.key("bob", key.blob)
     assert authentication.method == "publickey"
+
+
+@pytest.mark.parametrize("how", ["password", "key"])
+async def test_a_database_that_is_away_lets_nobody_in_and_is_told(tmp_path: Path, how: str) -> None:
+    database = Database(Settings(state_dir=tmp_path))  # there is no file
+    passwords = Passwords(PasswordSettings(memory_kib=8, time_cost=1))
+    accounts = Accounts(SqlAccountStore(database, AccountSettings()), passwords, Endings())
+    authentication = new_authentication(accounts, Penalties(PenaltySettings()), "203.0.113.7")
+
+    accepted = (
+        await authentication.password("alice", PASSWORD)
+        if how == "password"
+        else await authentication.key("alice", b"blob")
+    )
+    passwords.close()
+    await database.close()
+
+    assert not accepted
+    assert "the database does not answer" in str(authentication.unavailable)
