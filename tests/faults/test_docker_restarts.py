@@ -86,7 +86,7 @@ def has_a_container(docker: PrivateDocker, userhash: str) -> bool:
 
 def runs(docker: PrivateDocker, userhash: str) -> bool:
     with closing(docker.api()) as api:
-        return api.containers(filters={"label": f"rootblood.userhash={userhash}"}) != []
+        return bool(api.containers(filters={"label": f"rootblood.userhash={userhash}"}))
 
 
 MOMENTS: dict[str, Callable[[PrivateDocker, str], bool]] = {"is made": has_a_container, "runs": runs}
