@@ -29,6 +29,7 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.backups import Backups
 from rootblood.services.bans import Bans
+from rootblood.services.clock import SteadyClock
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
@@ -166,7 +167,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             min_free_bytes=settings.exports.spool_min_free_bytes,
         )
         exports = Exports(environments, spool, settings.exports, audit.record)
-        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record)
+        clock = SteadyClock()
+        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record, now=clock)
         tokens = Tokens(SqlTokenStore(database), audit.record)
         administration = Administration(accounts, environments, exports)
         imports = Imports(environments, settings.imports, audit.record)
@@ -200,7 +202,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 ),
                 visits=visits,
                 logins=logins,
-                links=Links(SqlLinkStore(database), audit.record),
+                links=Links(SqlLinkStore(database), audit.record, now=clock),
                 tokens=tokens,
                 exports=exports,
                 takeout=Takeout(

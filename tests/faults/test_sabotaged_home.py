@@ -20,6 +20,7 @@ PROGRAMS = (
 )
 
 FAKES = f"""
+PATH=/usr/bin:/bin
 mkdir -p ~/bin ~/.ssh
 for name in {PROGRAMS}; do
     printf '#!/bin/bash -p\\necho fake $0\\nexit 66\\n' >~/bin/$name
