@@ -300,6 +300,9 @@ class PasswordSettings(_Group):
     min_chars: Annotated[int, Field(ge=1)] = 8
     """Shortest password that can be set."""
 
+    refusal_s: Seconds = 0.05
+    """A refusal comes so long after the try, or a multiple of it: what checking took does not show."""
+
     max_concurrent: Annotated[int, Field(ge=1)] = Field(default_factory=lambda: os.cpu_count() or 1)
     """Hashes computed at one time; never more than cores by default."""
 

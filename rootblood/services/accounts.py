@@ -5,6 +5,7 @@ and None tells nothing: unknown, locked, deleted and wrong are one answer after 
 database does not answer, `StoreUnavailableError` passes through, and the doors refuse the login.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,9 +27,6 @@ from rootblood.services.passwords import Passwords
 from rootblood.stores.base import AccountStore
 
 _FINGERPRINT_PREFIX = "SHA256:"
-
-_NOBODY = "0" * 32
-"""A userhash that no account has: what is asked for in place of an account that is not there."""
 
 
 class Accounts:
@@ -173,12 +171,14 @@ class Accounts:
         """
         if not is_account_name(name):
             return None
+        tried_at = asyncio.get_running_loop().time()
         account = await self._store.by_name(name)
         password_hash = account.password_hash if account is not None else None
         matches = await self._passwords.verify(password_hash, password)
         if account is None or account.state is not AccountState.ACTIVE or not matches:
-            if account is not None:  # only the owner reads of it, and it takes no time
+            if account is not None:  # only the owner reads of it
                 self._record(account, Action.LOGIN_FAILED, by, "wrong password" if not matches else "locked")
+            await self._passwords.refuse(tried_at)
             return None
         return await self._refresh(account, password)
 
@@ -189,11 +189,8 @@ class Accounts:
         """
         if not is_account_name(name):
             return None
-        account = await self._store.by_name(name)
-        has_key = await self._store.has_key(account.userhash if account is not None else _NOBODY, blob)
-        if account is None or account.state is not AccountState.ACTIVE or not has_key:
-            return None
-        return account
+        account = await self._store.by_key(name, blob)
+        return account if account is not None and account.state is AccountState.ACTIVE else None
 
     async def list(
         self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None

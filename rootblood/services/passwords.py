@@ -11,6 +11,7 @@ accent at the command line must be able to type it at either door.
 
 import asyncio
 import base64
+import math
 import secrets
 import threading
 import unicodedata
@@ -85,6 +86,21 @@ class Passwords:
             return False
         matches = await self._run(lambda: self._verify(password_hash or self._unknown, encoded))
         return matches and password_hash is not None
+
+    async def refuse(self, tried_at: float) -> None:
+        """Wait until a refusal tells nothing of the work it took.
+
+        An account that is there costs a little more than one that is not: a row to read, a line for its
+        trail. So all are refused a fixed time after the try, or a multiple of it, as in OpenSSH (auth2.c,
+        `ensure_minimum_time_since`).
+
+        Args:
+            tried_at: when the password came, by the event loop's clock.
+        """
+        loop = asyncio.get_running_loop()
+        step_s = self._settings.refusal_s
+        steps = math.ceil((loop.time() - tried_at) / step_s)
+        await asyncio.sleep(tried_at + steps * step_s - loop.time())
 
     def needs_rehash(self, password_hash: str) -> bool:
         """Whether the parameters have changed since this hash was made."""

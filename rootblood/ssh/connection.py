@@ -352,7 +352,8 @@ class Connection(asyncssh.SSHServer):
         self._forwarding = Forwarding(self, self._policy)
         self._metrics.login(Door.SSH, LoginOutcome.ACCEPTED)
         self.log.info("login", account=name, place=self._selector.value, method=self._auth.method)
-        self.start(self._hold())
+        if self._selector is not Selector.EXPORT:  # each tarball holds one of its own
+            self.start(self._hold())
         if inside:
             self.start(self._open_link_ahead())
         self._arrival = self.start(self._arrive())

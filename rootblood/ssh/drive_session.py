@@ -135,7 +135,7 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
             RootBloodError: it cannot be served.
             PacketDecodeError: it is not the protocol it should be.
         """
-        account = await self._connection.entering()
+        account = await self._connection.account()
         drive = Drive(
             self._connection.exports,
             self._connection.account,

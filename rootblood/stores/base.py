@@ -40,6 +40,12 @@ class AccountStore(Protocol):
     async def by_name(self, name: str) -> Account | None:
         """The account of that name, unless it is deleted."""
 
+    async def by_key(self, name: str, blob: bytes) -> Account | None:
+        """The account of that name if this public key (RFC 4253 wire form) is one of its own.
+
+        One query, and the same work for no such account as for no such key: nobody can tell them apart.
+        """
+
     async def set_state(self, userhash: str, state: AccountState) -> None:
         """Lock or unlock; either way the account's login sessions are gone."""
 
@@ -66,9 +72,6 @@ class AccountStore(Protocol):
 
     async def delete_key(self, userhash: str, fingerprint: str) -> bool:
         """Delete the key with that SHA256 fingerprint; False when there is none."""
-
-    async def has_key(self, userhash: str, blob: bytes) -> bool:
-        """Whether this public key (RFC 4253 wire form) is one of the account's."""
 
     async def list(
         self, *, include_deleted: bool = False, after: str | None = None, limit: int | None = None

@@ -6,11 +6,12 @@ import io
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def scp(client: Client, *words: str | Path, options: Sequence[str] = ("-s",)) ->
 def slowly(client: Client, way: str = "-s") -> list[str]:
     """The beginning of an scp that takes its time."""
     return ["scp", way, "-l", "4000", *client.options, "-P", str(client.port)]
+
+
+def leases(house: Installation) -> int:
+    """How many use an environment."""
+    with closing(sqlite3.connect(house.directory / "state" / "rootblood.db")) as database:
+        (count,) = database.execute("SELECT count(*) FROM leases").fetchone()
+    return int(count)
 
 
 def content(archive: Path) -> dict[str, bytes]:
@@ -286,10 +294,10 @@ def test_who_is_there_sees_it(alice: Client, drive: Client, tmp_path: Path) -> N
 
 
 def test_a_stopped_environment_is_left_stopped(house: Installation, drive: Client, tmp_path: Path) -> None:
+    wait_until(lambda: not leases(house), what="the end of the copies that were broken off")
     house.cli("env", "stop", "alice")
     assert scp(drive, f"{drive.target}:home.tar.gz", tmp_path)[0] == 0
-    (row,) = house.cli_json("env", "list")
-    assert row["state"] == "stopped"
+    wait_until(lambda: "stopped" == house.cli_json("env", "list")[0]["state"], what="the environment's end")
     assert content(tmp_path / "home.tar.gz") == FILES
 
 

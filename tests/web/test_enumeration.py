@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncssh
 import pytest
 import structlog
 
@@ -90,6 +91,15 @@ async def test_the_ssh_door_takes_as_long_for_all(house_as_served: House) -> Non
             house_as_served.accounts, penalties, "127.0.0.1", max_tries=6, log=structlog.stdlib.get_logger()
         )
         assert not await authentication.password(name, "wrong password")
+
+    await assert_alike(attempt)
+
+
+async def test_an_offered_key_takes_as_long_for_all(house_as_served: House) -> None:
+    stranger = (asyncssh.generate_private_key("ssh-ed25519")).public_data
+
+    async def attempt(name: str) -> None:
+        assert None is await house_as_served.accounts.authenticate_key(name, stranger)
 
     await assert_alike(attempt)
 

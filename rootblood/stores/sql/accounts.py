@@ -73,6 +73,18 @@ class SqlAccountStore:
         return None if row is None else account_of(row)
 
     @uninterrupted
+    async def by_key(self, name: str, blob: bytes) -> Account | None:
+        """The account of that name if this public key (RFC 4253 wire form) is one of its own."""
+        query = (
+            select(AccountRow)
+            .join(KeyRow)
+            .where(AccountRow.name == name, KeyRow.fingerprint == fingerprint_of(blob), KeyRow.blob == blob)
+        )
+        async with self._database.read() as session:
+            row = await session.scalar(query)
+        return None if row is None else account_of(row)
+
+    @uninterrupted
     async def set_state(self, userhash: str, state: AccountState) -> None:
         """Lock or unlock."""
         if state is AccountState.DELETED:
@@ -153,19 +165,6 @@ class SqlAccountStore:
                 delete(KeyRow).where(KeyRow.account_uid == account.uid, KeyRow.fingerprint == fingerprint)
             )
         return True
-
-    @uninterrupted
-    async def has_key(self, userhash: str, blob: bytes) -> bool:
-        """Whether this public key (RFC 4253 wire form) is one of the account's."""
-        query = select(
-            exists()
-            .where(KeyRow.account_uid == AccountRow.uid)
-            .where(AccountRow.userhash == userhash)
-            .where(KeyRow.fingerprint == fingerprint_of(blob))
-            .where(KeyRow.blob == blob)
-        )
-        async with self._database.read() as session:
-            return bool(await session.scalar(query))
 
     @uninterrupted
     async def list(
