@@ -29,7 +29,10 @@ for number in range({DIRECTORIES}):
 
 LOGINS = 5
 MAX_RATIO = 1.5
-FIRST_BYTES_WITHIN_S = 3
+TARBALLS = 3
+MAX_FIRST_BYTES_RATIO = 2.5
+"""Both take some tenths of a second; a million files are walked through in some seconds."""
+
 GZIP = b"\x1f\x8b"
 
 
@@ -40,6 +43,20 @@ def login_s(client: Client, container: str) -> float:
     begin = time.monotonic()
     assert says_ok(client)
     return time.monotonic() - begin
+
+
+async def first_bytes_s(client: Client) -> float:
+    """How long the first bytes of a tarball take, in seconds, connection included."""
+    begin = time.monotonic()
+    async with (
+        await connect(replace(client, name=f"{client.name}+export")) as drive,
+        drive.start_sftp_client() as sftp,
+        sftp.open("home.tar.gz", "rb", block_size=1024, max_requests=1) as archive,
+    ):
+        beginning: str | bytes = await archive.read(2)
+        took_s = time.monotonic() - begin
+    assert beginning == GZIP
+    return took_s
 
 
 async def test_login_and_tarball(own_installation: Installation, own_server: Server) -> None:
@@ -55,12 +72,7 @@ async def test_login_and_tarball(own_installation: Installation, own_server: Ser
             times[client.name].append(took_s)
     assert median(times["alice"]) <= MAX_RATIO * median(times["bob"])
 
-    begin = time.monotonic()
-    async with (
-        await connect(replace(alice, name="alice+export")) as drive,
-        drive.start_sftp_client() as sftp,
-        sftp.open("home.tar.gz", "rb", block_size=1024, max_requests=1) as archive,
-    ):
-        beginning: str | bytes = await archive.read(2)
-        assert beginning == GZIP
-        assert time.monotonic() - begin <= FIRST_BYTES_WITHIN_S
+    first_s = {
+        client.name: median([await first_bytes_s(client) for _ in range(TARBALLS)]) for client in (alice, bob)
+    }
+    assert first_s["alice"] <= MAX_FIRST_BYTES_RATIO * first_s["bob"]
