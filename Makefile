@@ -1,12 +1,15 @@
 # Every target is one script in scripts/; each of their steps is skipped when already done.
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench image lock assets clean
+.PHONY: help up service test lint bench image lock assets clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## set up whatever is missing, then serve in the foreground
 	@exec scripts/up
+
+service: ## the same as a service of systemd, as a user of its own (as root)
+	@exec scripts/service
 
 test: ## run the linters and the whole suite (PYTEST_ARGS="-k link" for a part)
 	@exec scripts/test $(PYTEST_ARGS)

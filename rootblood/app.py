@@ -1,27 +1,18 @@
 """The composition root: settings in, running parts out.
 
 Only here is it decided that the rows are kept by SQLAlchemy and the containers run by Docker. `open_core`
-gives the services, for one command of the CLI as for the server; `serve` puts both doors in front of them and
-runs until it is told to stop.
+gives the services, for one command of the CLI as for the server; `rootblood.serving` puts both doors in front
+of them.
 """
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-
 from rootblood.engines.base import Engine
 from rootblood.engines.docker.engine import DockerEngine
-from rootblood.errors import (
-    ConfigurationError,
-    EngineUnavailableError,
-    EnvironmentFailedError,
-    ImageMissingError,
-    StoreUnavailableError,
-)
+from rootblood.errors import ConfigurationError
 from rootblood.link.keys import create_link_keys, read_link_keys
 from rootblood.services.accounts import Accounts
 from rootblood.services.activity import Activity
@@ -42,28 +33,27 @@ from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.notices import Notices
 from rootblood.services.outlooks import Outlooks
 from rootblood.services.passwords import Passwords
-from rootblood.services.penalties import Penalties
-from rootblood.services.presence import Presence
 from rootblood.services.reaper import Reaper
 from rootblood.services.restores import Restores, require_restored
 from rootblood.services.takeout import Takeout
 from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
+from rootblood.services.upgrades import Upgrades
 from rootblood.services.visits import Visits
 from rootblood.settings import Settings
-from rootblood.ssh.greeting import read_texts
-from rootblood.ssh.hostkeys import create_host_key, read_host_key
-from rootblood.ssh.server import SSHDoor
-from rootblood.stores.base import AccountLocks
+from rootblood.ssh.hostkeys import create_host_key
+from rootblood.stores.base import AccountLocks, DatabaseCopies
 from rootblood.stores.locks import FileAccountLocks
+from rootblood.stores.servers import Servers
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.checking import check
-from rootblood.stores.sql.copies import SqlDatabaseCopies
+from rootblood.stores.sql.copies import SqliteCopies
 from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
+from rootblood.stores.sql.dumps import PostgresqlCopies
 from rootblood.stores.sql.idleness import SqlIdlenessStore
 from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
@@ -72,15 +62,6 @@ from rootblood.stores.sql.logins import SqlLoginStore
 from rootblood.stores.sql.schema import schema_is_current, upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
-from rootblood.web.metrics.census import Census
-from rootblood.web.metrics.listener import MetricsListener
-from rootblood.web.metrics.registry import Registry
-from rootblood.web.server import WebDoor
-from rootblood.web.tls import read_tls
-
-_log = structlog.stdlib.get_logger(__name__)
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 SETUP_HINT = "run: rootblood setup"
 
@@ -93,11 +74,13 @@ class Core:
     engine: Engine
     endings: Endings
     accounts: Accounts
+    passwords: Passwords
     environments: Environments
     homes: HomeSizes
     leases: Leases
     outlooks: Outlooks
     reaper: Reaper
+    servers: Servers
     visits: Visits
     logins: Logins
     links: Links
@@ -107,9 +90,22 @@ class Core:
     imports: Imports
     unpackings: Unpackings
     backups: Backups
+    upgrades: Upgrades
     administration: Administration
     bans: Bans
     audit: Audit
+
+    def apply(self, settings: Settings) -> None:
+        """Have all services go by these settings from now on."""
+        self.engine.apply(settings.environment, settings.limits)
+        self.passwords.apply(settings.passwords)
+        self.environments.apply(settings.link)
+        self.outlooks.apply(settings.reaper)
+        self.reaper.apply(settings.reaper)
+        self.logins.apply(settings.web)
+        self.exports.apply(settings.exports)
+        self.imports.apply(settings.imports)
+        self.audit.apply(settings.audit)
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -136,6 +132,8 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
     try:
         if not await schema_is_current(database):
             raise ConfigurationError(f"the database has no schema, or an old one; {SETUP_HINT}")
+        servers = Servers(settings.state_dir.absolute() / "servers")
+        await asyncio.to_thread(servers.enter)
         engine = build_engine(settings)
         endings = Endings()
         passwords = Passwords(settings.passwords)
@@ -145,7 +143,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         visits = Visits(visit_store, audit.record)
         lease_store = SqlLeaseStore(database)
         idleness_store = SqlIdlenessStore(database)
-        leases = Leases(lease_store, idleness_store, settings.leases)
+        leases = Leases(lease_store, idleness_store, settings.leases, server=servers.own)
         locks = _account_locks(settings, database)
         environments = Environments(
             engine=engine,
@@ -165,6 +163,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             settings.state_dir / "exports",
             max_bytes=settings.exports.spool_max_bytes,
             min_free_bytes=settings.exports.spool_min_free_bytes,
+            server=servers.own,
         )
         exports = Exports(environments, spool, settings.exports, audit.record)
         clock = SteadyClock()
@@ -179,6 +178,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 engine=engine,
                 endings=endings,
                 accounts=accounts,
+                passwords=passwords,
                 environments=environments,
                 homes=homes,
                 leases=leases,
@@ -200,6 +200,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     lease_settings=settings.leases,
                     settings=settings.reaper,
                 ),
+                servers=servers,
                 visits=visits,
                 logins=logins,
                 links=Links(SqlLinkStore(database), audit.record, now=clock),
@@ -220,8 +221,16 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     engine=engine,
                     environments=environments,
                     store=store,
-                    copies=SqlDatabaseCopies(database, settings),
+                    copies=_database_copies(settings, database),
                     settings=settings,
+                ),
+                upgrades=Upgrades(
+                    engine=engine,
+                    environments=environments,
+                    store=store,
+                    notices=Notices(environments),
+                    keys=keys,
+                    settings=settings.link,
                 ),
                 bans=Bans(SqlBanStore(database)),
                 audit=audit,
@@ -239,6 +248,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             await engine.close()
             await locks.close()
             passwords.close()
+            await asyncio.to_thread(servers.leave)
     finally:
         await database.close()
 
@@ -250,13 +260,19 @@ def _account_locks(settings: Settings, database: Database) -> AccountLocks:
     return PostgresqlAccountLocks(database, settings.database)
 
 
+def _database_copies(settings: Settings, database: Database) -> DatabaseCopies:
+    if database.file is not None:
+        return SqliteCopies(database.file, settings)
+    return PostgresqlCopies(database)
+
+
 @asynccontextmanager
 async def open_restores(settings: Settings) -> AsyncIterator[Restores]:
     """What restores backups into this installation, which need not be set up. It is closed at the end."""
     database = Database(settings)
     engine = build_engine(settings)
     try:
-        yield Restores(engine, SqlDatabaseCopies(database, settings), settings)
+        yield Restores(engine, _database_copies(settings, database), settings)
     finally:
         await engine.close()
         await database.close()
@@ -320,135 +336,3 @@ async def copy_database(source: Settings, target: Settings, *, dry_run: bool) ->
     finally:
         for database in databases:
             await database.close()
-
-
-async def serve(settings: Settings, on_ready: Callable[[str, str, str | None], None]) -> None:
-    """Run both doors, and the listener for metrics where there is to be one, until SIGTERM or SIGINT.
-
-    Args:
-        settings: this installation's.
-        on_ready: called once with `HOST:PORT` of the SSH door, the URL of the web door and that of the
-            metrics, None where there are none, when all accept.
-
-    Raises:
-        ConfigurationError: the installation is not set up, a file that the settings name cannot be read, or
-            an address is taken.
-    """
-    require_restored(settings.state_dir)
-    host_key = read_host_key(settings.keys_dir)
-    texts = read_texts(settings.ssh)
-    tls = read_tls(settings.web)
-    penalties = Penalties(settings.penalties)  # of both doors together
-    registry = Registry()
-    stop = _told_to_stop()
-    loop = asyncio.get_running_loop()
-    async with open_core(settings, registry) as core:
-        await core.exports.recover()
-        await core.bans.refresh()
-        presence = Presence()
-        ssh = SSHDoor(
-            accounts=core.accounts,
-            environments=core.environments,
-            exports=core.exports,
-            visits=core.visits,
-            penalties=penalties,
-            bans=core.bans,
-            host_key=host_key,
-            texts=texts,
-            settings=settings.ssh,
-            metrics=registry,
-        )
-        web = WebDoor(
-            accounts=core.accounts,
-            environments=core.environments,
-            homes=core.homes,
-            outlooks=core.outlooks,
-            imports=core.imports,
-            unpackings=core.unpackings,
-            logins=core.logins,
-            links=core.links,
-            tokens=core.tokens,
-            exports=core.exports,
-            penalties=penalties,
-            bans=core.bans,
-            administration=core.administration,
-            takeout=core.takeout,
-            visits=core.visits,
-            audit=core.audit,
-            presence=presence,
-            motd=texts.motd,
-            tls=tls,
-            settings=settings.web,
-            metrics=registry,
-        )
-        presence.add_door("ssh", lambda account: ssh.connections_of(account.name))
-        presence.add_door("web", web.terminals_of)
-        core.endings.subscribe(ssh.ask_again)
-        core.endings.subscribe(web.ask_again)
-        core.bans.subscribe(ssh.close_banned)
-        core.bans.subscribe(web.close_banned)
-        core.environments.answer_calls(web.answer)
-        census = Census(
-            ssh_connections=lambda: ssh.connection_count,
-            web_connections=lambda: web.connection_count,
-            ssh_sessions=lambda: ssh.session_count,
-            web_terminals=lambda: web.terminal_count,
-            penalized=lambda: len(penalties.waiting()),
-            bans=lambda: core.bans.count,
-            environments=core.environments.list,
-        )
-        ssh_ready: asyncio.Future[int] = loop.create_future()
-        web_ready: asyncio.Future[str] = loop.create_future()
-        metrics_ready: asyncio.Future[str] | None = None
-        try:
-            async with asyncio.TaskGroup() as doors:
-                doors.create_task(_prepare(core.environments))
-                doors.create_task(core.audit.keep_small(stop))
-                doors.create_task(core.reaper.watch(stop))
-                doors.create_task(core.exports.expire(stop))
-                doors.create_task(ssh.serve(ssh_ready, stop))
-                doors.create_task(web.serve(web_ready, stop))
-                doors.create_task(core.bans.watch(stop))
-                if settings.metrics.port is not None:
-                    metrics_ready = loop.create_future()
-                    listener = MetricsListener(registry, census, settings.metrics, settings.metrics.port)
-                    doors.create_task(listener.serve(metrics_ready, stop))
-                port, url = await ssh_ready, await web_ready
-                metrics_url = await metrics_ready if metrics_ready is not None else None
-                host = f"[{settings.ssh.host}]" if ":" in settings.ssh.host else settings.ssh.host
-                on_ready(f"{host}:{port}", url, metrics_url)
-                _log.info("ready", ssh=f"{host}:{port}", web=url, metrics=metrics_url)
-                await stop.wait()
-                _log.info("stopping")
-        except* OSError as group:
-            cause = next(iter(group.exceptions))
-            raise ConfigurationError(f"cannot listen: {cause}") from group
-    _log.info("stopped")
-
-
-def _told_to_stop() -> asyncio.Event:
-    """Set by the first signal that asks this process to stop; a second one ends it at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def begin_to_stop() -> None:
-        stop.set()
-        for number in _STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-    for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, begin_to_stop)
-    return stop
-
-
-async def _prepare(environments: Environments) -> None:
-    """Install what environments share ahead of the first login; a login without it tries again."""
-    try:
-        await environments.prepare()
-    except (
-        EngineUnavailableError,
-        ImageMissingError,
-        EnvironmentFailedError,
-        StoreUnavailableError,
-    ) as error:
-        _log.warning("prepare_failed", cause=str(error))

@@ -1,8 +1,10 @@
-"""What an installation may choose: typed, frozen groups, read once and passed in, never global.
+"""What an installation may choose: typed, frozen groups, passed in, never global.
 
 Sources, the later winning: the defaults below, `rootblood.toml` (or the file that `ROOTBLOOD_CONFIG` or
 `--config` names), then the process environment as `ROOTBLOOD_<GROUP>__<FIELD>`, for example
 `ROOTBLOOD_SSH__PORT=2200`. An unknown key is an error: a misspelt limit must not pass for a limit.
+
+A server reads them at its start, and again at SIGHUP; `rootblood.changes` says which of them count then.
 """
 
 import os
@@ -89,7 +91,7 @@ class SSHSettings(_Group):
     """0 lets the system choose, and the ready line tells which."""
 
     banner_file: Path | None = None
-    """Text that every client is shown before it authenticates; None shows nothing. Read at the start."""
+    """Text that every client is shown before it authenticates; None shows nothing."""
 
     motd_file: Path | None = None
     """Text that a new terminal shows in place of the image's own /etc/motd; an empty file shows nothing."""
@@ -155,7 +157,7 @@ class WebSettings(_Group):
     http:// it says that passwords may be sent in the clear, which is refused otherwise, but on loopback."""
 
     tls_cert_file: Path | None = None
-    """Certificate and its chain, PEM; None leaves TLS to a proxy, or to loopback. Read at the start."""
+    """Certificate and its chain, PEM; None leaves TLS to a proxy, or to loopback."""
 
     tls_key_file: Path | None = None
     """Private key of the certificate, PEM, without passphrase; readable by its owner alone."""
@@ -226,6 +228,9 @@ class EnvironmentSettings(_Group):
     """What every environment is made of, hardening included."""
 
     image: str = "chaospine:1.0.0"
+    """Name of the image. What is built under it later counts once `rootblood image upgrade` has taken it;
+    another name counts at the next start of each environment."""
+
     hostname: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "rootblood"
 
     read_only_root: bool = True
@@ -508,6 +513,18 @@ class ReaperSettings(_Group):
     """For how long `rb keep` may ask: a week. 0: there is no `rb keep`."""
 
 
+class ServerSettings(_Group):
+    """How a server ends, and another one takes over."""
+
+    drain_s: Annotated[float, Field(ge=0)] = 60.0
+    """After SIGTERM, transfers, exports and commands may go on this long, after Ctrl-C for five seconds at
+    most. 0: they are cut off at once."""
+
+    reuse_port: bool = False
+    """Whether several servers may listen on the same addresses (SO_REUSEPORT), so that a new one accepts
+    before the old one stops. Without, an address that is taken is an error."""
+
+
 class LogSettings(_Group):
     """What is written to stderr."""
 
@@ -546,6 +563,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     leases: LeaseSettings = LeaseSettings()
     reaper: ReaperSettings = ReaperSettings()
+    server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
 
 

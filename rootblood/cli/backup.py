@@ -37,7 +37,7 @@ def backup(
         bool, typer.Option("--stop", help="Stop each environment while its home is read.")
     ] = False,
     without_database: Annotated[
-        bool, typer.Option("--without-database", help="Leave the database out (PostgreSQL).")
+        bool, typer.Option("--without-database", help="Leave the database out.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

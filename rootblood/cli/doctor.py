@@ -1,7 +1,7 @@
 """`rootblood doctor`: is this installation fit to serve, and if not, what is to be done."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -9,7 +9,8 @@ import typer
 
 from rootblood.app import build_engine, database_name, open_core
 from rootblood.cli.output import explain, print_json, say
-from rootblood.engines.base import EngineInfo
+from rootblood.domain.environments import Environment, EnvironmentState
+from rootblood.domain.images import Images
 from rootblood.errors import ConfigurationError, RootBloodError
 from rootblood.link.keys import read_link_keys
 from rootblood.settings import MetricsSettings, Settings
@@ -57,25 +58,26 @@ async def examine(settings: Settings) -> list[Finding]:
         async with open_core(settings) as core:
             return f"{len(await core.accounts.list())} accounts, {database_name(settings)}"
 
-    async def engine_info() -> EngineInfo:
+    async def engine() -> str:
         engine = build_engine(settings)
         try:
-            return await engine.info()
+            info = await engine.info()
         finally:
             await engine.close()
-
-    async def engine() -> str:
-        info = await engine_info()
         return f"{info.kind} {info.version}"
 
     async def image() -> str:
-        if not (await engine_info()).image_present:
-            raise ConfigurationError(f"{settings.environment.image} is missing; run: make image")
-        return settings.environment.image
+        engine = build_engine(settings)
+        try:
+            return _image(await engine.images(), await engine.list())
+        finally:
+            await engine.close()
 
     async def environments() -> str:
         async with open_core(settings) as core:
             await core.environments.prepare()
+            if troubles := await core.engine.troubles():
+                raise ConfigurationError("; ".join(troubles))
         return f"names and keys are on the volumes of instance {settings.engine.instance!r}"
 
     async def texts() -> str:
@@ -95,6 +97,21 @@ async def examine(settings: Settings) -> list[Finding]:
         *([("metrics", lambda: _metrics(settings.metrics))] if settings.metrics.port is not None else []),
     ]
     return [await _run(name, check) for name, check in checks]
+
+
+def _image(images: Images, environments: Sequence[Environment]) -> str:
+    if images.current is None:
+        raise ConfigurationError(f"{images.name} is missing; run: make image")
+    told = [f"{images.name}, {images.current.short_id}"]
+    if behind := images.behind(environments):
+        running = sum(one.state is EnvironmentState.RUNNING for one in behind)
+        told.append(
+            f"{len(behind)} environments are of another and move at their next start, {running} of them run "
+            "(rootblood image list; image upgrade --now)"
+        )
+    if images.upgrade_waits:
+        told.append("a newer one is built and not in use: rootblood image upgrade")
+    return "; ".join(told)
 
 
 async def _tls(settings: Settings) -> str:

@@ -28,6 +28,7 @@ def list_(
                     "userhash": environment.userhash,
                     "state": environment.state,
                     "image": environment.image,
+                    "image_id": environment.image_id,
                     "engine_id": environment.engine_id,
                     "created_at": environment.created_at,
                 }

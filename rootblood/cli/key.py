@@ -10,6 +10,7 @@ from rootblood.app import open_core
 from rootblood.cli.input import read_keys
 from rootblood.cli.output import print_json, print_table, say
 from rootblood.cli.user import Name
+from rootblood.domain.documents import key_document
 from rootblood.domain.keys import AccountKey, PublicKey
 from rootblood.settings import Settings
 
@@ -43,18 +44,7 @@ def list_(
     """List the keys of an account."""
     keys = asyncio.run(_list(context.obj, name))
     if as_json:
-        print_json(
-            [
-                {
-                    "fingerprint": entry.key.fingerprint,
-                    "algorithm": entry.key.algorithm,
-                    "comment": entry.key.comment,
-                    "created_at": entry.created_at,
-                    "line": entry.key.line,
-                }
-                for entry in keys
-            ]
-        )
+        print_json([key_document(entry) for entry in keys])
         return
     print_table(
         ("FINGERPRINT", "ALGORITHM", "ADDED", "COMMENT"),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rootblood import __version__
-from rootblood.cli import backup, ban, db, doctor, env, key, reap, serve, setup, user
+from rootblood.cli import backup, ban, db, doctor, env, image, key, reap, serve, setup, user
 from rootblood.cli.output import explain, make_streams_lenient, note, say
 from rootblood.errors import RootBloodError
 from rootblood.logs import configure_logs
@@ -61,6 +61,7 @@ app.command("restore")(backup.restore)
 app.add_typer(user.app, name="user")
 app.add_typer(key.app, name="key")
 app.add_typer(env.app, name="env")
+app.add_typer(image.app, name="image")
 app.add_typer(ban.app, name="ban")
 app.add_typer(db.app, name="db")
 

@@ -36,6 +36,9 @@ async def _setup(settings: Settings) -> None:
             await core.environments.prepare()
         except (EngineUnavailableError, ImageMissingError) as error:
             note(f"{error}; what environments share is made at the first login instead")
+        else:
+            if (await core.engine.images()).upgrade_waits:
+                note("a newer image is built and not in use yet: rootblood image upgrade")
         if await core.accounts.list(include_deleted=True):
             return
         account = await core.accounts.create(_first_name(), password=password, admin=True)

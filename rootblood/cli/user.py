@@ -12,6 +12,7 @@ from rootblood.cli.output import note, print_json, print_table, reachable_host, 
 from rootblood.cli.takeout import Write, format_for, open_target
 from rootblood.domain.accounts import Account, validated_name
 from rootblood.domain.audit import Event
+from rootblood.domain.documents import account_document, event_document
 from rootblood.domain.exports import ArchiveFormat
 from rootblood.domain.keys import PublicKey
 from rootblood.errors import InvalidInputError
@@ -74,7 +75,7 @@ def list_(
     """List accounts."""
     accounts = asyncio.run(_list(context.obj, include_deleted=include_deleted))
     if as_json:
-        print_json([_as_json(account) for account in accounts])
+        print_json([{**account_document(account), "published": account.published} for account in accounts])
         return
     print_table(
         ("NAME", "UID", "STATE", "ADMIN", "PASSWORD", "CREATED"),
@@ -97,19 +98,6 @@ async def _list(settings: Settings, *, include_deleted: bool) -> list[Account]:
         return await core.accounts.list(include_deleted=include_deleted)
 
 
-def _as_json(account: Account) -> dict[str, object]:
-    return {
-        "name": account.name,
-        "uid": account.uid,
-        "userhash": account.userhash,
-        "state": account.state,
-        "admin": account.admin,
-        "has_password": account.password_hash is not None,
-        "published": account.published,
-        "created_at": account.created_at,
-    }
-
-
 @app.command()
 def activity(
     context: typer.Context,
@@ -121,21 +109,7 @@ def activity(
     """List what was done to an account, the newest first; a deleted one, too."""
     events = asyncio.run(_activity(context.obj, name, limit))
     if as_json:
-        print_json(
-            [
-                {
-                    "id": event.id,
-                    "at": event.at,
-                    "action": event.action,
-                    "door": event.door,
-                    "address": event.peer,
-                    "actor": event.actor,
-                    "detail": event.detail,
-                    "count": event.count,
-                }
-                for event in events
-            ]
-        )
+        print_json([{"id": event.id, **event_document(event)} for event in events])
         return
     print_table(
         ("AT", "ACTION", "TIMES", "DOOR", "FROM", "BY", "DETAIL"),

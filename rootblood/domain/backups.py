@@ -22,6 +22,10 @@ FORMAT = 1
 INSTALLATION = "installation.tar"
 """The part that holds database, keys and settings."""
 
+SQLITE_COPY = "rootblood.db"
+POSTGRESQL_COPY = "rootblood.pgdump"
+"""What the database is called in it, by which its kind is told."""
+
 BACKUP_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _PART_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -103,6 +103,9 @@ class Environment:
 
     image: str
     created_at: datetime
+    image_id: str = ""
+    """Of the image it was made of, whatever that name stands for by now."""
+
     restarted: RestartReason | None = field(default=None, compare=False)
     """Told by the very `Engine.ensure` that started it, and only where it had run before."""
 

@@ -82,6 +82,8 @@ class Export:
     """Why it failed."""
 
     content: ExportContent = ExportContent.HOME
+    server: str = ""
+    """Which server makes it, or made it."""
 
     @property
     def file_name(self) -> str:

@@ -8,6 +8,7 @@ answer, `ImageMissingError`, `EnvironmentFailedError` when it answers but this e
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -20,6 +21,8 @@ from rootblood.domain.environments import (
     Usage,
     Volume,
 )
+from rootblood.domain.images import Images
+from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 StreamProtocol = TypeVar("StreamProtocol", bound=asyncio.Protocol)
 
@@ -41,6 +44,15 @@ class Engine(Protocol):
 
     async def info(self) -> EngineInfo:
         """Ask the engine for its version and for the image."""
+
+    async def troubles(self) -> Sequence[str]:
+        """What is wrong with how this engine is used and shows nowhere else: lines for the operator."""
+
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        """Make environments like this from now on.
+
+        Those that are there are made anew at the next `ensure` that finds them stopped.
+        """
 
     async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
         """Make what all environments share, where it is missing: network, volumes, names. Idempotent.
@@ -139,6 +151,29 @@ class Engine(Protocol):
             EnvironmentFailedError: a container has it mounted and nothing was done, or the archive did not go
                 in and the volume is in pieces.
             EngineUnavailableError, ImageMissingError: see above.
+        """
+
+    async def images(self) -> Images:
+        """Which images environments are, were and may be made of."""
+
+    def trial(self, identity: Identity, image_id: str) -> AbstractAsyncContextManager[Environment]:
+        """Run an environment of that image for the length of a block, to be entered as any other.
+
+        It has no home but an empty one that goes with it, and is in no list.
+
+        Args:
+            identity: of an account, which was installed. Its own environment is left alone.
+            image_id: which.
+
+        Raises:
+            EnvironmentFailedError: it does not start, or does not run on while it is tried.
+            EngineUnavailableError, ImageMissingError: see above.
+        """
+
+    async def accept_image(self, image_id: str) -> None:
+        """Make environments of that image from now on; the one it was before becomes the previous one.
+
+        Nothing that runs is touched. What does not run is made anew at its next start.
         """
 
     async def forget(self) -> None:

@@ -90,7 +90,7 @@ class LinkPool:
     """
 
     def __init__(self, idle_grace_s: float) -> None:
-        self._idle_grace_s = idle_grace_s
+        self.idle_grace_s = idle_grace_s
         self._entries: dict[str, _Entry] = {}
         self._closers: set[asyncio.Task[None]] = set()
 
@@ -131,7 +131,7 @@ class LinkPool:
             entry.users -= 1
             if entry.users == 0:
                 loop = asyncio.get_running_loop()
-                entry.closing = loop.call_later(self._idle_grace_s, self._expire, key, entry)
+                entry.closing = loop.call_later(self.idle_grace_s, self._expire, key, entry)
 
     def _expire(self, key: str, entry: _Entry) -> None:
         if self._entries.get(key) is entry:  # not so when the pool was closed meanwhile

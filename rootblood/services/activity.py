@@ -35,6 +35,10 @@ class Activity:
         self._environments = environments
         self._settings = settings
 
+    def apply(self, settings: ReaperSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
     async def since(self, account: Account, before: Idleness | None, usage: Usage, elapsed_s: float) -> str:
         """What the account's environment has done since the last look, in a few words; empty for nothing.
 

@@ -71,6 +71,10 @@ class Audit:
         self._writer: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
+    def apply(self, settings: AuditSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
     def record(self, account: Account, action: Action, by: Actor, detail: str = "") -> None:
         """Take note of something that was done. Returns at once, and raises nothing.
 

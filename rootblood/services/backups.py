@@ -140,7 +140,7 @@ class Backups:
         await asyncio.to_thread(shutil.rmtree, temporary, ignore_errors=True)  # of one that was killed
         await asyncio.to_thread(temporary.mkdir, mode=0o700)
         try:
-            copy = temporary / "database" if database else None
+            copy = temporary / self._copies.file_name if database else None
             if copy is not None:
                 await self._copies.save(copy)
             archive = temporary / INSTALLATION

@@ -28,9 +28,11 @@ from rootblood.domain.environments import (
     EnvironmentState,
     Identity,
     Process,
+    RestartReason,
     StopReason,
     Usage,
 )
+from rootblood.domain.images import short_id
 from rootblood.domain.leases import LeaseKind
 from rootblood.engines.base import STOP_GRACE_S, Engine, StreamProtocol
 from rootblood.errors import (
@@ -136,6 +138,11 @@ class Environments:
         self._answer: Answer | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
+    def apply(self, settings: LinkSettings) -> None:
+        """Go by these settings from the next link on; `idle_grace_s` counts for open ones too."""
+        self._settings = settings
+        self._pool.idle_grace_s = settings.idle_grace_s
+
     def answer_calls(self, answer: Answer) -> None:
         """From now on, take what programs in environments have to say to the front door.
 
@@ -238,7 +245,9 @@ class Environments:
 
         environment = await self._ensure(account, note)
         if steps:  # it did not run before
-            self._record(account, Action.ENVIRONMENT_STARTED, by, steps[-1].value)
+            changed = environment.restarted is RestartReason.CHANGED
+            detail = f"{steps[-1]}, of image {short_id(environment.image_id)}" if changed else steps[-1].value
+            self._record(account, Action.ENVIRONMENT_STARTED, by, detail)
         return environment
 
     async def _ensure(self, account: Account, on_step: StepListener | None) -> Environment:
@@ -263,11 +272,26 @@ class Environments:
         return environment
 
     async def restart(
-        self, account: Account, *, on_step: StepListener | None = None, by: Actor = OPERATOR
+        self,
+        account: Account,
+        reason: StopReason = StopReason.OWNER,
+        *,
+        grace_s: float = RESTART_GRACE_S,
+        detail: str = "",
+        on_step: StepListener | None = None,
+        by: Actor = OPERATOR,
     ) -> Environment:
-        """Stop the account's environment, killing what does not end at once, and start it. Raises as `start`.
+        """Stop the account's environment, killing what does not end in time, and start it. Raises as `start`.
 
         Without an image nothing is stopped, as nothing could be started again.
+
+        Args:
+            account: whose environment.
+            reason: what the account is told of it at its next visit.
+            grace_s: what its programs have to end in order.
+            detail: what it is done for, for the account's trail.
+            on_step: called before each step that takes time.
+            by: who asks.
         """
         if not await self.image_present():
             raise ImageMissingError(
@@ -275,9 +299,9 @@ class Environments:
             )
         await self._make_known(account)
         async with self.used(account, _kind_of(by), "restart"), self._locks.hold(account.userhash):
-            await self._end(account, StopReason.OWNER, partial(self._engine.stop, grace_s=RESTART_GRACE_S))
+            await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
             environment = await self._ensure_locked(account, on_step)
-        self._record(account, Action.ENVIRONMENT_RESTARTED, by)
+        self._record(account, Action.ENVIRONMENT_RESTARTED, by, detail)
         return environment
 
     async def stop(

@@ -7,7 +7,7 @@ stops what makes them.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -91,16 +91,21 @@ class Exports:
         self._record = record
         self._spool = spool
         self._settings = settings
-        self._levels = {
-            ArchiveFormat.GZIP: settings.gzip_level,
-            ArchiveFormat.ZSTD: settings.zstd_level,
-        }
         self._running: Counter[str] = Counter()
         self._spooling: dict[str, _Spooling] = {}
 
-    async def recover(self) -> None:
-        """Clean up what a server that was killed left in the spool; once, before the doors open."""
-        await asyncio.to_thread(self._spool.recover)
+    def apply(self, settings: ExportSettings) -> None:
+        """Go by these settings from the next tarball on."""
+        self._settings = settings
+        self._spool.bound(max_bytes=settings.spool_max_bytes, min_free_bytes=settings.spool_min_free_bytes)
+
+    async def recover(self, living: Collection[str] = ()) -> None:
+        """Clean up what a server that was killed left in the spool; once, before the doors open.
+
+        Args:
+            living: servers of this state directory; what those write is left alone.
+        """
+        await asyncio.to_thread(self._spool.recover, living)
 
     async def expire(self, stop: asyncio.Event) -> None:
         """Delete from the spool what has expired, at intervals, until `stop`."""
@@ -156,7 +161,7 @@ class Exports:
             async with self._environments.lent(account, LeaseKind.EXPORT, kind.value, on_step=on_step):
                 _, archive = await self._environments.open_program(
                     account,
-                    export_command(kind, self._levels[kind]),
+                    export_command(kind, self._level(kind)),
                     lambda: Archive(self._settings.max_bytes),
                     timeout_s=_START_TIMEOUT_S,
                 )
@@ -273,6 +278,11 @@ class Exports:
                 await self._break_off(spooling)
         await asyncio.to_thread(self._spool.delete_all, account.userhash)
 
+    async def settled(self) -> None:
+        """Wait until nothing is on its way into the spool."""
+        while self._spooling:
+            await asyncio.wait([spooling.task for spooling in self._spooling.values()])
+
     async def close(self) -> None:
         """Break off what is on its way into the spool."""
         for spooling in [*self._spooling.values()]:
@@ -338,6 +348,9 @@ class Exports:
             self._running[account.userhash] -= 1
             if not self._running[account.userhash]:
                 del self._running[account.userhash]
+
+    def _level(self, kind: ArchiveFormat) -> int:
+        return self._settings.gzip_level if kind is ArchiveFormat.GZIP else self._settings.zstd_level
 
     @staticmethod
     async def _break_off(spooling: _Spooling | None) -> None:

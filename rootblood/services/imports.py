@@ -138,6 +138,10 @@ class Imports:
         self._loans = Loans(environments)
         self._receiving: Counter[str] = Counter()
 
+    def apply(self, settings: ImportSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
     async def size(self, account: Account, upload_id: str) -> int:
         """How many bytes of an upload are there: where its next piece begins; 0 where there is none yet.
 

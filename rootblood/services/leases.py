@@ -56,6 +56,7 @@ class Leases:
         store: where they are kept.
         idleness: where it is decided that nobody may come in for a moment.
         settings: for how long they hold.
+        server: what this process is called in the database, as in `rootblood.stores.servers`.
         stop_bound_s: how long to wait for an environment that is being stopped.
         poll_s: how often to ask whether it is.
     """
@@ -66,6 +67,7 @@ class Leases:
         idleness: IdlenessStore,
         settings: LeaseSettings,
         *,
+        server: str,
         stop_bound_s: float = STOP_BOUND_S,
         poll_s: float = _POLL_S,
     ) -> None:
@@ -74,9 +76,7 @@ class Leases:
         self._settings = settings
         self._stop_bound_s = stop_bound_s
         self._poll_s = poll_s
-        self.server = new_id()
-        """What this process is called in the database."""
-
+        self.server = server
         self._held: dict[str, NewLease] = {}
         self._opening: set[str] = set()
         self._heart: asyncio.Task[None] | None = None

@@ -53,9 +53,13 @@ class Logins:
         self._store = store
         self._endings = endings
         self._record = record
+        self._now = now
+        self.apply(settings)
+
+    def apply(self, settings: WebSettings) -> None:
+        """Go by these settings from now on, for login sessions that have begun as well."""
         self._idle = timedelta(seconds=settings.session_idle_s)
         self._max = timedelta(seconds=settings.session_max_s)
-        self._now = now
 
     async def begin(self, account: Account, *, address: str, user_agent: str) -> str:
         """Begin a login session of an account that has just shown who it is; returns its token.

@@ -44,6 +44,10 @@ class Outlooks:
         self._settings = settings
         self._record = record
 
+    def apply(self, settings: ReaperSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
     async def of(self, account: Account, *, running: bool) -> Outlook:
         """What there is to say of the account's environment.
 

@@ -39,13 +39,17 @@ class Passwords:
 
     def __init__(self, settings: PasswordSettings) -> None:
         """Start no thread yet; `close()` ends those that were needed."""
+        self.apply(settings)
+        self._pool = ThreadPoolExecutor(settings.max_concurrent, thread_name_prefix="passwords")
+        self._places = threading.BoundedSemaphore(settings.max_concurrent + settings.max_queue)
+
+    def apply(self, settings: PasswordSettings) -> None:
+        """Go by these settings from the next password on; how many are hashed at once stays as it is."""
         self._settings = settings
         self._hasher = PasswordHasher(
             time_cost=settings.time_cost, memory_cost=settings.memory_kib, parallelism=settings.parallelism
         )
         self._unknown = _unmatchable_hash(self._hasher)
-        self._pool = ThreadPoolExecutor(settings.max_concurrent, thread_name_prefix="passwords")
-        self._places = threading.BoundedSemaphore(settings.max_concurrent + settings.max_queue)
 
     def close(self) -> None:
         """Drop the checks that wait and end the threads, without waiting for them."""

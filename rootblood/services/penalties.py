@@ -70,6 +70,10 @@ class Penalties:
         self._records: OrderedDict[Source, _Record] = OrderedDict()
         self._turns: dict[Source, _Turn] = {}
 
+    def apply(self, settings: PenaltySettings) -> None:
+        """Go by these settings from now on; penalties that run stay as long as they are."""
+        self._settings = settings
+
     def check(self, origin: str | Account) -> None:
         """Pass if a password from `origin`, an address or an account, may be checked now.
 

@@ -131,10 +131,15 @@ class Reaper:
         self._kept_until: dict[str, float] = {}
         """Keeps that were seen, by ID: when they end, by this process's own clock."""
 
+    def apply(self, settings: ReaperSettings) -> None:
+        """Go by these settings from the next look on."""
+        self._settings = settings
+        self._activity.apply(settings)
+
     async def watch(self, stop: asyncio.Event) -> None:
         """Look at intervals, whenever it is this server's turn, until `stop`."""
-        interval_s = self._settings.interval_s
         while not stop.is_set():
+            interval_s = self._settings.interval_s
             try:
                 if await self._store.take_turn(_TURN, server=self._server, for_s=_TURNS_MISSED * interval_s):
                     await self.look()

@@ -12,6 +12,13 @@ from typing import Any
 
 from rootblood.domain.accounts import Account, Login
 from rootblood.domain.audit import Event
+from rootblood.domain.documents import (
+    account_document,
+    event_document,
+    key_document,
+    login_document,
+    token_document,
+)
 from rootblood.domain.exports import Export
 from rootblood.domain.keys import AccountKey
 from rootblood.domain.logins import LoginSession
@@ -60,11 +67,11 @@ class Records:
             at: when it was read.
         """
         documents: dict[str, Any] = {
-            "account.json": _account(self.account),
-            "keys.json": [_key(entry) for entry in self.keys],
-            "activity.json": [_event(event) for event in self.events],
-            "sessions.json": [_login(login) for login in self.logins],
-            "tokens.json": [_token(token) for token in self.tokens],
+            "account.json": account_document(self.account),
+            "keys.json": [key_document(entry) for entry in self.keys],
+            "activity.json": [event_document(event) for event in self.events],
+            "sessions.json": [login_document(login) for login in self.logins],
+            "tokens.json": [token_document(token) for token in self.tokens],
             "visits.json": {"last_login": None if self.last_login is None else _visit(self.last_login)},
             "exports.json": [_export(export) for export in self.exports],
         }
@@ -74,61 +81,6 @@ class Records:
             **{name: _json(document) for name, document in documents.items()},
         }
         return {f"{DIRECTORY}/{name}": text.encode() for name, text in texts.items()}
-
-
-def _account(account: Account) -> dict[str, Any]:
-    return {
-        "name": account.name,
-        "uid": account.uid,
-        "userhash": account.userhash,
-        "state": account.state,
-        "admin": account.admin,
-        "has_password": account.password_hash is not None,
-        "created_at": account.created_at,
-    }
-
-
-def _key(entry: AccountKey) -> dict[str, Any]:
-    key = entry.key
-    return {
-        "algorithm": key.algorithm,
-        "fingerprint": key.fingerprint,
-        "comment": key.comment,
-        "line": key.line,
-        "created_at": entry.created_at,
-    }
-
-
-def _event(event: Event) -> dict[str, Any]:
-    return {
-        "at": event.at,
-        "action": event.action,
-        "door": event.door,
-        "address": event.peer,
-        "actor": event.actor,
-        "detail": event.detail,
-        "count": event.count,
-    }
-
-
-def _login(login: LoginSession) -> dict[str, Any]:
-    return {
-        "id": login.id,
-        "created_at": login.created_at,
-        "last_used_at": login.last_used_at,
-        "address": login.address,
-        "user_agent": login.user_agent,
-    }
-
-
-def _token(token: ApiToken) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "name": token.name,
-        "scopes": sorted(token.scopes),
-        "created_at": token.created_at,
-        "expires_at": token.expires_at,
-    }
 
 
 def _visit(login: Login) -> dict[str, Any]:

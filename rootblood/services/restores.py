@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from rootblood.domain.backups import INSTALLATION, Manifest, Part
+from rootblood.domain.backups import INSTALLATION, POSTGRESQL_COPY, Manifest, Part
 from rootblood.engines.base import Engine
 from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError
 from rootblood.services.backups import Tell
@@ -99,6 +99,7 @@ class Restores:
                 )
             unpacked = await self._unpack(temporary)
             if unpacked.database is not None:
+                self._require_kind(unpacked.database)
                 await self._copies.check(unpacked.database)
             if not dry_run:
                 await self._put(manifest, parts, unpacked, over=over, tell=tell)
@@ -130,6 +131,14 @@ class Restores:
             if unpacked.database is not None:
                 await self._copies.restore(unpacked.database)
             await asyncio.to_thread(mark.unlink)
+
+    def _require_kind(self, copy: Path) -> None:
+        if copy.name != self._copies.file_name:
+            kind = "PostgreSQL" if copy.name == POSTGRESQL_COPY else "SQLite"
+            raise ConfigurationError(
+                f"the backup's database is of {kind}, and database.url names one of another kind: "
+                f"restore it to {kind}, and move it with rootblood db copy"
+            )
 
     async def _require_nothing(self, manifest: Manifest) -> None:
         there = []

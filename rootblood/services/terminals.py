@@ -43,11 +43,12 @@ class Terminals:
     Args:
         environments: where.
         motd: what a new terminal shows before its first prompt, safe to show; None leaves that to the image.
+            It may be set anew.
     """
 
     def __init__(self, environments: Environments, motd: str | None = None) -> None:
         self._environments = environments
-        self._motd = motd or ""
+        self.motd = motd
         self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -103,7 +104,7 @@ class Terminals:
                     [WEB_TERMINAL_PROGRAM],
                     timeout_s=_START_TIMEOUT_S,
                     max_bytes=1,
-                    stdin=self._motd.encode(),
+                    stdin=(self.motd or "").encode(),
                 )
             try:
                 return await _dial(link, size, session)

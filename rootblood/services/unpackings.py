@@ -84,13 +84,21 @@ class Unpackings:
         if record is not None and record.ended_at is not None:
             del self._records[account.userhash, upload_id]
 
+    async def settled(self) -> None:
+        """Wait until nothing is being unpacked."""
+        while tasks := self._running():
+            await asyncio.wait(tasks)
+
     async def close(self) -> None:
         """Break off what is being unpacked."""
-        tasks = [record.task for record in self._records.values() if record.task is not None]
+        tasks = self._running()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _running(self) -> "list[asyncio.Task[None]]":
+        return [record.task for record in self._records.values() if record.task is not None]
 
     async def _unpack(self, account: Account, record: _Record, by: Actor) -> None:
         begun = record.unpacking

@@ -32,6 +32,7 @@ from rootblood.settings import ForwardingSettings, SSHSettings
 from rootblood.ssh.acknowledgement import PromptAcknowledgement
 from rootblood.ssh.auth import Authentication
 from rootblood.ssh.channel import SessionChannel
+from rootblood.ssh.departure import RESTARTING, Departure
 from rootblood.ssh.drive_session import DriveSession
 from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.failures import explanation
@@ -121,6 +122,7 @@ class Connection(asyncssh.SSHServer):
         self._doubt = asyncio.Event()
         """Whether the account may be here has to be asked now."""
 
+        self._departure = Departure(self._sessions, self._disconnect)
         self.closed = asyncio.Event()
 
     @override
@@ -154,6 +156,7 @@ class Connection(asyncssh.SSHServer):
             self.log.debug("connection_turned_away")
             return
         self._rekey_timer.cancel()
+        self._departure.over()
         self.log.info("connection_closed", cause=str(exc) if exc else None)
         self.closed.set()
 
@@ -171,9 +174,17 @@ class Connection(asyncssh.SSHServer):
         """Run a session's work as a task of this connection."""
         return self._tasks.create_task(work)
 
+    def session_started(self, session: _Session) -> None:
+        """Run what `session_requested` made."""
+        if self._departure.has_begun and not session.is_waited_for:
+            session.leave()
+        else:
+            self.start(session.run())
+
     def session_closed(self, session: _Session) -> None:
         """Forget what `session_requested` made."""
         self._sessions.discard(session)
+        self._departure.session_ended()
 
     @property
     def account_name(self) -> str:
@@ -198,9 +209,16 @@ class Connection(asyncssh.SSHServer):
         """The connections of this account at this server, this one among them, oldest first."""
         return self._door.connections_of(self.account_name)
 
+    def drain(self, drain_s: float) -> None:
+        """Leave as soon as nothing is lost with it; as `Departure.begin`."""
+        self._departure.begin(drain_s)
+
     def close(self) -> None:
-        """Tell the client, and close."""
-        self._connection.close()
+        """Tell the client that the server stops, and close; as `Departure.finish`."""
+        self._departure.finish()
+
+    def _disconnect(self) -> None:
+        self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, RESTARTING)
 
     def leave_if_banned(self) -> None:
         """Close the connection, should it come from a network that is banned by now."""
@@ -370,9 +388,14 @@ class Connection(asyncssh.SSHServer):
 
     # Channels.
 
+    def _begin_channel(self) -> None:
+        """What comes before each channel that the client asks for. Raises as `Departure.require_channel`."""
+        self._acknowledgement.stop()
+        self._departure.require_channel()
+
     @override
     def session_requested(self) -> tuple[SessionChannel, _Session]:
-        self._acknowledgement.stop()
+        self._begin_channel()
         if len(self._sessions) >= self.settings.max_sessions:
             self.log.warning("session_refused", cause="too many sessions")
             raise asyncssh.ChannelOpenError(
@@ -389,11 +412,12 @@ class Connection(asyncssh.SSHServer):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Any:  # an awaitable session, which asyncssh takes but does not declare
         del orig_host, orig_port
-        self._acknowledgement.stop()
+        self._begin_channel()
         return self._forwarding.dial(dest_host, dest_port)
 
     @override
     def unix_connection_requested(self, dest_path: str) -> Any:
+        self._begin_channel()
         return self._forwarding.dial_unix(dest_path)
 
     @override

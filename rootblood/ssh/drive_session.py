@@ -12,6 +12,7 @@ from rootblood.errors import RootBloodError
 from rootblood.link.waiting import first_of
 from rootblood.ssh.bytestream import ByteStream
 from rootblood.ssh.channel import command_bytes
+from rootblood.ssh.departure import take_leave
 from rootblood.ssh.drive import USAGE, Drive
 from rootblood.ssh.drive_scp import SCPSource, parse_command
 from rootblood.ssh.drive_sftp import SFTPServer
@@ -44,6 +45,18 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
         what = "help" if request is None else " ".join(["scp", *request.patterns])
         return f"export drive: {self._subsystem or what}"
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it is waited for when the server stops: always, it ends by itself."""
+        return True
+
+    def warn(self, drain_s: float) -> None:
+        """Nothing: there is no person at a terminal to tell how long it is waited for."""
+
+    def leave(self) -> None:
+        """Tell the client that the server stops, and end the session."""
+        take_leave(self._channel, terminal=self._terminal)
+
     # What the client asks for, before the session starts.
 
     @override
@@ -74,7 +87,7 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
     @override
     def session_started(self) -> None:
         self._stream = ByteStream(self._channel, terminal=self._terminal)
-        self._connection.start(self._run())
+        self._connection.session_started(self)
 
     # What the client sends.
 
@@ -102,7 +115,8 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
 
     # The task.
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Serve it to its end."""
         await first_of(self._serve(), self._gone.wait())
 
     async def _serve(self) -> None:

@@ -1,9 +1,9 @@
 """What a client is shown that it did not ask for: the banner before authentication, a greeting after it.
 
-Both texts are the operator's, from files that are read once, at the start. The greeting is printed inside the
-environment, by the image's `greet`, so that it is the first thing on the terminal and the account's own
-`~/.hushlogin` silences it: the door hands it over in two environment variables, for terminals with a shell
-and for nothing else. Everything is made safe for a terminal here.
+Both texts are the operator's, from files that are read at the start and at SIGHUP. The greeting is printed
+inside the environment, by the image's `greet`, so that it is the first thing on the terminal and the
+account's own `~/.hushlogin` silences it: the door hands it over in two environment variables, for terminals
+with a shell and for nothing else. Everything is made safe for a terminal here.
 """
 
 import time

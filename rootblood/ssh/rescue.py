@@ -20,6 +20,7 @@ from rootblood.link.link import Pty, SessionRequest
 from rootblood.link.waiting import first_of
 from rootblood.ssh.channel import command_bytes
 from rootblood.ssh.console import DONE, FAILED, Console
+from rootblood.ssh.departure import take_leave, warn
 from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment, accepted_term
 from rootblood.ssh.failures import INTERNAL_MESSAGE
 from rootblood.ssh.resizing import Resizing, Size, clamped_size
@@ -135,6 +136,20 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         """What it runs: the client's own text, where that is a command."""
         return "the rescue console" if self._command is None else f"rescue: {self._command}"
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it is waited for when the server stops: a script is, a person types on another time."""
+        return self._pty is None or self._command is not None
+
+    def warn(self, drain_s: float) -> None:
+        """Tell the person at a terminal how long it is waited for; a program is told nothing."""
+        if self._pty is not None:
+            warn(self._channel, drain_s)
+
+    def leave(self) -> None:
+        """Tell the client that the server stops, and end the session."""
+        take_leave(self._channel, terminal=self._pty is not None)
+
     # What the client asks for, before the session starts.
 
     @override
@@ -178,7 +193,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
             self._resizing = Resizing(
                 self._pty.size, self._resize, self._connection.settings.resize_interval_s
             )
-        self._connection.start(self._run())
+        self._connection.session_started(self)
 
     # What the client sends.
 
@@ -328,7 +343,8 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
 
     # The task.
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Serve it to its end."""
         try:
             status = await self._serve()
         except Exception:

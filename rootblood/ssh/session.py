@@ -27,6 +27,7 @@ from rootblood.link.link import Link, Pty, SessionRequest
 from rootblood.link.waiting import first_of
 from rootblood.services.visits import News
 from rootblood.ssh.channel import command_bytes
+from rootblood.ssh.departure import take_leave, warn
 from rootblood.ssh.environment import ClientEnvironment, accepted_term, command_variables
 from rootblood.ssh.failures import (
     INTERNAL_MESSAGE,
@@ -122,6 +123,20 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             return self._subsystem
         return "a shell" if self._command is None else self._command.decode(errors="replace")
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it is waited for when the server stops: all but an interactive shell, which tmux keeps."""
+        return self._pty is None or self._command is not None or self._subsystem is not None
+
+    def warn(self, drain_s: float) -> None:
+        """Tell the person at a terminal how long it is waited for; a program is told nothing."""
+        if self._pty is not None:
+            warn(self._channel, drain_s)
+
+    def leave(self) -> None:
+        """Tell the client that the server stops, and end the session."""
+        take_leave(self._channel, terminal=self._pty is not None)
+
     # What the client asks for, before the session starts.
 
     @override
@@ -151,7 +166,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
 
     @override
     def session_started(self) -> None:
-        self._connection.start(self._run())
+        self._connection.session_started(self)
 
     # What the client sends, once it runs; what comes before the link is there waits for it.
 
@@ -209,7 +224,8 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
 
     # The task.
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Bridge it to its end."""
         try:
             async with self._connected_link() as (channel, session):
                 await first_of(session.closed.wait(), self._gone.wait())

@@ -5,7 +5,7 @@ Every method on rows is one transaction. A database that does not answer, or sta
 that changes an account raises `NotFoundError` when there is none of that userhash, or only its tombstone.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -310,10 +310,13 @@ class GrowingExport(Protocol):
 
 
 class ExportStore(Protocol):
-    """Tarballs on this server's disk. All of it blocks: call it in a thread."""
+    """Tarballs on this server's disk. All of it but `bound` blocks: call it in a thread."""
 
-    def recover(self) -> None:
-        """Clean up what a server that was killed left behind; once, before anything else."""
+    def bound(self, *, max_bytes: int, min_free_bytes: int) -> None:
+        """Let all tarballs together grow no further than that, and leave so much free on the disk."""
+
+    def recover(self, living: Collection[str]) -> None:
+        """Clean up what servers left behind that are not among the `living`; once, before anything else."""
 
     def begin(self, export: Export) -> GrowingExport:
         """Begin a tarball. Raises as `GrowingExport.write`."""
@@ -340,6 +343,9 @@ class ExportStore(Protocol):
 class DatabaseCopies(Protocol):
     """Copies of the database in a file of their own."""
 
+    file_name: str
+    """What a copy is called in a backup: another kind of database, another name."""
+
     async def exists(self) -> bool:
         """Whether there is a database that a copy would be put in the place of."""
 
@@ -347,7 +353,8 @@ class DatabaseCopies(Protocol):
         """Copy the database to a new file, as it is at one moment; it may be in use meanwhile.
 
         Raises:
-            ConfigurationError: it is none that can be copied, and the message says what to do instead.
+            ConfigurationError: the program that copies it is missing; the message says what to install.
+            StoreUnavailableError: it cannot be read.
         """
 
     async def check(self, file: Path) -> None:

@@ -1,9 +1,11 @@
 """Finished tarballs on the server's own disk, until they are fetched or expire.
 
 Each account has a directory, and in it each export two files: `<id>.json`, which says all that is known of
-it, and beside it the tarball, `<id>.part` while it grows. All names are this server's; an environment has a
-say in nothing but the bytes of its tarball. A record is replaced by renaming, so that it is whole at any
-time, and a server that was killed finds at its next start what it had been at.
+it, and beside it the tarball, `<id>.<server>.part` while it grows. All names are servers' own; an environment
+has a say in nothing but the bytes of its tarball. A record is replaced by renaming, so that it is whole at
+any time, and a server that was killed finds at its next start what it had been at. Another one may live on
+the same directory and end its work, most of all the one before it: a record says which server writes the
+tarball, and so do the names of files that are not finished.
 
 All of it blocks; `rootblood.services.exports` calls it in a thread.
 """
@@ -12,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -101,30 +103,40 @@ class Spool:
         directory: this server's own, made where it is missing.
         max_bytes: of all tarballs together.
         min_free_bytes: what is to stay free on the disk.
+        server: what this process is called; see `rootblood.stores.servers`.
     """
 
-    def __init__(self, directory: Path, *, max_bytes: int, min_free_bytes: int) -> None:
+    def __init__(self, directory: Path, *, max_bytes: int, min_free_bytes: int, server: str = "this") -> None:
         self._directory = directory
-        self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
+        self._server = server
         self._used_bytes = 0
         self._counting = Lock()
+        self.bound(max_bytes=max_bytes, min_free_bytes=min_free_bytes)
 
-    def recover(self) -> None:
-        """Clean up what a server that was killed left behind; once, before anything else."""
+    def bound(self, *, max_bytes: int, min_free_bytes: int) -> None:
+        """Set both bounds anew; what is there already stays."""
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+
+    def recover(self, living: Collection[str] = ()) -> None:
+        """Clean up what servers left behind that are not among the `living`; once, before anything else."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for litter in [*self._directory.glob("*/*.part"), *self._directory.glob("*/*.new")]:
-            litter.unlink()
+            if _writer(litter) not in living:
+                litter.unlink()
         for account in self._directory.iterdir():
             for export in self.list(account.name):
+                if export.server in living:
+                    continue
                 whole = export.state is ExportState.READY and self.path(export).exists()
                 if export.state is not ExportState.FAILED and not whole:
                     self.path(export).unlink(missing_ok=True)
                     self.record(replace(export, state=ExportState.FAILED, error=_INTERRUPTED))
+            files = list(account.iterdir())
             known = {export.id for export in self.list(account.name)}
-            for path in account.iterdir():
-                if path.name.partition(".")[0] not in known:
-                    path.unlink()
+            for path in files:
+                if path.name.partition(".")[0] not in known and _writer(path) not in living:
+                    path.unlink(missing_ok=True)
 
     def begin(self, export: Export) -> SpoolFile:
         """Begin a tarball. Raises as `SpoolFile.write`."""
@@ -132,9 +144,10 @@ class Spool:
             self._count()  # another process may have deleted some
             self.reserve(0)
             (self._directory / export.userhash).mkdir(mode=0o700, exist_ok=True)
-            growing = SpoolFile(self, export, self._stem(export).with_suffix(".part"))
+            mine = replace(export, server=self._server)
+            growing = SpoolFile(self, mine, self._stem(mine).with_suffix(f".{self._server}.part"))
             try:
-                self.record(export)
+                self.record(mine)
             except OSError:
                 growing.abandon()
                 raise
@@ -208,7 +221,7 @@ class Spool:
     def record(self, export: Export) -> None:
         """Write down what is known of an export."""
         path = self._stem(export).with_suffix(".json")
-        new = path.with_suffix(".new")
+        new = path.with_suffix(f".{self._server}.new")
         try:
             new.write_text(json.dumps(asdict(export), default=datetime.isoformat))
             new.rename(path)
@@ -236,6 +249,11 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailableError("the server's disk takes no tarball now; try again later") from error
 
 
+def _writer(path: Path) -> str:
+    """Which server writes a file that is not finished."""
+    return path.name.split(".")[1]
+
+
 def _created(export: Export) -> datetime:
     return export.created_at
 
@@ -257,4 +275,5 @@ def _read(path: Path) -> Export | None:
         warnings=tuple(told["warnings"]),
         error=told["error"],
         content=ExportContent(told.get("content", ExportContent.HOME)),  # older ones do not say
+        server=told.get("server", ""),
     )

@@ -41,8 +41,12 @@ class Clients:
     """
 
     def __init__(self, settings: WebSettings) -> None:
-        self._proxies = settings.trusted_proxies
+        self.apply(settings)
         self._public_origin = origin_of(settings.public_url) if settings.public_url is not None else None
+
+    def apply(self, settings: WebSettings) -> None:
+        """Trust the proxies of these settings from now on; the public URL stays."""
+        self._proxies = settings.trusted_proxies
 
     def of(self, request: web.Request) -> Client:
         """The client of `request`."""

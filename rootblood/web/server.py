@@ -1,17 +1,20 @@
 """The HTTP door: listens, and puts its parts behind one address."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Door
 from rootblood.domain.visitors import Visitor
+from rootblood.listening import Listener
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
@@ -33,6 +36,7 @@ from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
+from rootblood.stopping import Stop
 from rootblood.web.api import PREFIX
 from rootblood.web.api.admin.accounts import AccountOperations
 from rootblood.web.api.admin.bans import BanOperations
@@ -71,30 +75,35 @@ from rootblood.web.pages.login import LoginPages
 from rootblood.web.pages.members import Members
 from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
+from rootblood.web.requests import Requests
 from rootblood.web.terminal import TerminalSockets
 
+_log = structlog.stdlib.get_logger(__name__)
+
 _SHUTDOWN_TIMEOUT_S = 5.0
+"""Of the requests that were broken off."""
+
 _HANDSHAKE_TIMEOUT_S = 10.0  # asyncio's own default is a minute
 
 
 class _Site(web.BaseSite):
-    """aiohttp's TCPSite, which has no say in how long a TLS handshake may take."""
+    """aiohttp's SockSite, which has no say in how long a TLS handshake may take."""
 
     def __init__(
         self,
         runner: web.AppRunner,
-        settings: WebSettings,
+        sock: socket.socket,
         tls: ssl.SSLContext | None,
         on_connection: Callable[[], None],
     ) -> None:
         super().__init__(runner, ssl_context=tls)
-        self._settings = settings
+        self._sock = sock
         self._on_connection = on_connection
 
     @property
     @override
     def name(self) -> str:
-        return f"{self._settings.host}:{self._settings.port}"
+        return str(self._sock.getsockname())
 
     @override
     async def start(self) -> None:
@@ -109,8 +118,7 @@ class _Site(web.BaseSite):
 
         self._server = await asyncio.get_running_loop().create_server(
             new_connection,
-            self._settings.host,
-            self._settings.port,
+            sock=self._sock,
             ssl=self._ssl_context,
             ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S if self._ssl_context is not None else None,
             backlog=self._backlog,
@@ -140,7 +148,7 @@ class WebDoor:
         presence: who is attached, at which door.
         motd: what a new terminal shows, safe to show; None leaves that to the image.
         tls: of the door itself; None where it has none.
-        settings: address, limits, and what stands in front.
+        settings: limits, and what stands in front.
         metrics: count what happens.
     """
 
@@ -171,7 +179,7 @@ class WebDoor:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._motd = motd
+        self._terminals = Terminals(environments, motd)
         self._tls = tls
         self._clients = Clients(settings)
         self._doorkeeper = Doorkeeper(
@@ -201,6 +209,7 @@ class WebDoor:
         self._audit = audit
         self._authentication = ApiAuthentication(self._doorkeeper, tokens)
         self._downloads = Downloads(self._authentication)
+        self._requests = Requests()
         self._sockets: TerminalSockets | None = None
         self._server: web.Server | None = None
         self._tmux_sessions = TmuxSessions(environments)
@@ -220,6 +229,14 @@ class WebDoor:
             TarballOperations(exports, takeout),
             LeavingOperations(accounts, administration, penalties),
         )
+
+    def apply(self, settings: WebSettings, motd: str | None, tls: ssl.SSLContext | None) -> None:
+        """Take what can change while the door serves: proxies, message of the day and certificate."""
+        self._clients.apply(settings)
+        self._terminals.motd = motd
+        self._tls = tls
+        if tls is not None:
+            _log.info("certificate_read", file=str(settings.tls_cert_file))
 
     def answer(self, account: Account) -> asyncio.Protocol | None:
         """What serves a connection that a program of the account's environment makes to this door.
@@ -254,16 +271,19 @@ class WebDoor:
         """How many terminals browsers have open."""
         return self._sockets.count if self._sockets is not None else 0
 
-    async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
-        """Accept requests until `stop`.
+    async def serve(self, listener: Listener, ready: "asyncio.Future[str]", stop: Stop) -> None:
+        """Accept requests until `stop`, then wait for those that are under way, and return.
 
         Args:
+            listener: where they come in.
             ready: gets the URL once the door accepts.
             stop: ends it.
 
         Raises:
             OSError: the address cannot be listened on.
         """
+        if self._tls is not None:
+            self._tls.sni_callback = self._show_certificate
         runner = web.AppRunner(
             await asyncio.to_thread(self._application),
             access_log=None,
@@ -274,17 +294,33 @@ class WebDoor:
         await runner.setup()
         try:
             self._server = runner.server
-            await _Site(runner, self._settings, self._tls, lambda: self._metrics.connected(Door.WEB)).start()
-            host, port = runner.addresses[0][:2]
-            bracketed = f"[{host}]" if ":" in host else host
+            for sock in await listener.open():
+                await _Site(runner, sock, self._tls, lambda: self._metrics.connected(Door.WEB)).start()
             scheme = "https" if self._tls is not None else "http"
-            self._calls.url = self._settings.public_url or f"{scheme}://{bracketed}:{port}"
+            self._calls.url = self._settings.public_url or f"{scheme}://{listener.address}"
             ready.set_result(self._calls.url)
-            await stop.wait()
+            await stop.told.wait()
+            await self._drain(runner, listener, stop)
         finally:
             self._calls.url = None
             self._server = None
             await runner.cleanup()
+            listener.close()
+
+    async def _drain(self, runner: web.AppRunner, listener: Listener, stop: Stop) -> None:
+        """Close to what is new, and let what is under way come to its end; a terminal goes on elsewhere."""
+        if self._sockets is not None:
+            self._sockets.stop()
+        await listener.retire()
+        for site in runner.sites:
+            await site.stop()
+        if runner.server is not None:
+            await self._requests.drain(runner.server, stop)
+
+    def _show_certificate(self, connection: ssl.SSLObject, _name: str | None, _listening: object) -> None:
+        """Have a handshake, with or without a name in it, go on with the certificate that was read last."""
+        if self._tls is not None:
+            connection.context = self._tls
 
     def _application(self) -> web.Application:
         """All routes, with what holds for each of them."""
@@ -296,7 +332,7 @@ class WebDoor:
             doorkeeper=self._doorkeeper,
             members=members,
             pages=pages,
-            terminals=Terminals(self._environments, self._motd),
+            terminals=self._terminals,
         )
         self._sockets = terminal.sockets
         tmux_sessions = TmuxSessions(self._environments)
@@ -369,6 +405,7 @@ class WebDoor:
         open_paths = {"/healthz", "/readyz", *(prefix + path for prefix in bases for path in assets.paths)}
         application = web.Application(
             middlewares=[
+                self._requests.middleware,
                 count_responses(self._metrics),
                 tell_failures(refusal),
                 self._ban_guard.middleware,
@@ -378,7 +415,6 @@ class WebDoor:
             client_max_size=MAX_BODY_BYTES,
         )
         application.on_response_prepare.append(security_headers)
-        application.on_shutdown.append(terminal.sockets.stop)
         application.on_shutdown.append(self._downloads.stop)
         application.on_cleanup.append(dashboard.progress.stop)
         application.add_routes(

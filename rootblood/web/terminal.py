@@ -82,7 +82,7 @@ class Ending:
 
 OVER = Ending(WSCloseCode.OK, "the session has ended")
 BROKEN_OFF = Ending(WSCloseCode.SERVICE_RESTART, "the way into your environment broke off")
-STOPPING = Ending(WSCloseCode.GOING_AWAY, "the server is being stopped")
+RESTARTING = Ending(WSCloseCode.SERVICE_RESTART, "the server is being restarted")
 NOT_THE_PROTOCOL = Ending(WSCloseCode.POLICY_VIOLATION, "that was no message of a terminal")
 NOT_FROM_THERE = Ending(WSCloseCode.POLICY_VIOLATION, "this network may not come in; ask your administrator")
 LOGGED_OUT = Ending(4401, "you are logged out")
@@ -135,6 +135,7 @@ class TerminalSockets:
         self._address_of = address_of
         self._ask_again_s = ask_again_s
         self._open: dict[str, set[_Socket]] = {}
+        self._stopping = False
 
     def routes(self) -> list[web.RouteDef]:
         """The WebSocket's."""
@@ -145,6 +146,8 @@ class TerminalSockets:
         session = request.query.get("session")
         if session is not None and session != NEW and not is_session(session):
             raise web.HTTPBadRequest(text="there is no such session")
+        if self._stopping:
+            raise web.HTTPServiceUnavailable(text=f"{RESTARTING.reason}; try again in a moment")
         account = await self._admit(request)
         connection = _Socket(request, peer=self._address_of(request), session=session)
         with self._listed(account, connection):
@@ -186,11 +189,12 @@ class TerminalSockets:
         """The open terminals of an account."""
         return list(self._open.get(account.userhash, ()))
 
-    async def stop(self, _application: web.Application) -> None:
-        """Close every terminal; for `Application.on_shutdown`."""
+    def stop(self) -> None:
+        """Close every terminal, and open no more: the server stops, and what they show goes on in tmux."""
+        self._stopping = True
         for connections in self._open.values():
             for connection in connections:
-                connection.end(STOPPING)
+                connection.end(RESTARTING)
 
     async def _watch(self, request: web.Request, connection: "_Socket") -> None:
         """Return when the browser would not be let in any more."""

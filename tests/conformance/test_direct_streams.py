@@ -94,3 +94,19 @@ async def test_where_no_socket_can_be_made_streams_go_through_docker(
     async with opened(docker_rig.instance, tmp_path / "sockets") as without:
         environment = await without.engine.ensure(alice)
         assert b"ok" == await output(without.engine, environment, "printf", "ok")
+
+
+async def test_sockets_of_another_server_are_noticed(
+    docker_rig: DockerRig, alice: Identity, tmp_path: Path
+) -> None:
+    async with (
+        opened(docker_rig.instance, tmp_path / "one") as one,
+        opened(docker_rig.instance, tmp_path) as two,
+    ):
+        await one.engine.ensure(alice)
+        assert not [line for line in await one.engine.troubles() if str(tmp_path / "one") in line]
+        for other in (two, docker_rig):
+            [told] = [line for line in await other.engine.troubles() if str(tmp_path / "one") in line]
+            assert "each needs engine.direct_streams = false" in told
+        await one.engine.stop(alice.userhash)
+        assert not [line for line in await two.engine.troubles() if str(tmp_path / "one") in line]

@@ -24,6 +24,8 @@ class Tab:
     def __init__(self, websocket: ClientConnection) -> None:
         self._websocket = websocket
         self.output = bytearray()
+        self.close_reason = ""
+        """What the server said when it closed it."""
 
     def enter(self, line: str) -> None:
         """Type a line."""
@@ -56,6 +58,7 @@ class Tab:
             while True:
                 self.receive(deadline - time.monotonic())
         except ConnectionClosed as closed:
+            self.close_reason = closed.rcvd.reason if closed.rcvd is not None else ""
             return closed.rcvd.code if closed.rcvd is not None else None
 
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +111,7 @@ class Installation:
             "ROOTBLOOD_ENGINE__SUBNET": self.subnet,
             "ROOTBLOOD_SSH__PORT": "0",
             "ROOTBLOOD_WEB__PORT": "0",
+            "ROOTBLOOD_SERVER__DRAIN_S": "5",  # of what tests leave open
             **self.extra_env,
         }
 
@@ -136,14 +137,22 @@ class Installation:
         """Run a command with `--json` and return what it printed."""
         return json.loads(self.cli(*arguments, "--json").stdout)
 
-    def start(self, **extra_env: str) -> Server:
-        """Start a server and wait for its ready line."""
+    def start(self, sockets: Mapping[str, socket.socket] | None = None, /, **extra_env: str) -> Server:
+        """Start a server and wait for its ready line; `sockets` are handed to it, as systemd does."""
+        argv = [sys.executable, "-m", "rootblood", "serve"]
+        handed = [made.fileno() for made in (sockets or {}).values()]
+        if sockets:
+            # The process's own ID is only known in it, and the sockets are to be 3 and 4.
+            redirections = " ".join(f"{number}<&{each}" for number, each in enumerate(handed, 3))
+            argv = ["bash", "-c", f'exec env LISTEN_PID=$$ "$@" {redirections}', "bash", *argv]
+            extra_env |= {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": ":".join(sockets)}
         log_file = self.directory / f"server-{secrets.token_hex(4)}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "rootblood", "serve"],
+                argv,
                 env={**self.env, **extra_env},
                 cwd=self.directory,
+                pass_fds=handed,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -181,7 +190,7 @@ class Installation:
             return sorted(row["Names"][0].removeprefix("/") for row in rows)
 
     def destroy(self) -> None:
-        """Remove every container, volume and network of this installation."""
+        """Remove every container, volume and network of this installation, and its names of images."""
         label = {"label": f"rootblood.instance={self.instance}"}
         with docker_api() as api:
             for row in api.containers(all=True, filters=label):
@@ -190,6 +199,10 @@ class Installation:
                 api.remove_volume(volume["Name"], force=True)
             for network in api.networks(filters=label):
                 api.remove_network(network["Id"])
+            for image in api.images(filters={"reference": f"rootblood-*:{self.instance}.*"}):
+                for tag in image["RepoTags"]:
+                    if tag.partition(":")[2].startswith(f"{self.instance}."):
+                        api.remove_image(tag)
 
 
 @contextmanager

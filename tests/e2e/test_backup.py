@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import client_of
+from tests.e2e.conftest import client_of, make_installation
 from tests.e2e.installation import Client, Installation, docker_api, wait_until
+from tests.postgresql import Cluster
 
 pytestmark = pytest.mark.timeout(400)
 
-_MAKE = r"""
+MAKE = r"""
 set -e
 cd; umask 022
 mkdir -p deep/er 'with space' "$(printf 'new\nline')"
@@ -108,7 +109,7 @@ def test_all_is_lost_and_comes_back(own_installation: Installation, form: str) -
     with installation.serving() as server:
         for name in ("alice", "bob"):
             client = client_of(installation, server, name)
-            client.output("bash", "-s", stdin=_MAKE.encode())
+            client.output("bash", "-s", stdin=MAKE.encode())
         users = installation.cli_json("user", "list")
         first = json.loads(installation.cli("backup", "backups", "--with", form, "--json").stdout)
         client_of(installation, server, "alice").output("echo later > later")
@@ -140,6 +141,49 @@ def test_all_is_lost_and_comes_back(own_installation: Installation, form: str) -
             assert before[name].keys() == after.keys()
             for path, what in before[name].items():
                 assert what == after[path], bytes.fromhex(path)
+
+
+def test_a_database_on_postgresql_is_in_it_too(tmp_path: Path, cluster: Cluster) -> None:
+    name, password = cluster.create(), "database-secret"
+    cluster.guard(name, password)
+    url = cluster.url(name, password)
+    said = []
+    with make_installation(tmp_path, ROOTBLOOD_DATABASE__URL=url) as installation:
+        with installation.serving() as server:
+            client_of(installation, server, "alice").output("echo data > file")
+            users = installation.cli_json("user", "list")
+            made = installation.cli("backup", "backups", "--with", "tar", "--json")
+            said.append(made)
+            assert json.loads(made.stdout)["database"]
+            in_use = installation.cli("restore", "backups", "--over", check=False)
+            said.append(in_use)
+            assert (1, True) == (in_use.returncode, "stop them all first" in in_use.stderr)
+            installation.cli("user", "add", "later")
+        not_empty = installation.cli("restore", "backups", check=False)
+        assert (1, True) == (not_empty.returncode, "it has a database" in not_empty.stderr)
+        assert (
+            "of PostgreSQL"
+            in installation.cli(
+                "restore",
+                "backups",
+                "--dry-run",
+                check=False,
+                env={"ROOTBLOOD_DATABASE__URL": f"sqlite+aiosqlite:///{tmp_path}/db"},
+            ).stderr
+        )
+        destroy(installation)
+        cluster.sql(f"DROP SCHEMA {name} CASCADE; CREATE SCHEMA AUTHORIZATION {name}")
+
+        said.append(installation.cli("restore", "backups", "--dry-run"))
+        said.append(installation.cli("restore", "backups"))
+
+        assert users == installation.cli_json("user", "list")
+        installation.cli("db", "check")
+        (installation.directory / "known_hosts").unlink()
+        with installation.serving() as server:
+            assert "data\n" == client_of(installation, server, "alice").output("cat file")
+            assert password not in server.log
+    assert not any(password in done.stdout + done.stderr for done in said)
 
 
 def test_a_home_in_use_is_stopped_for_its_turn_if_told(own_installation: Installation) -> None:

@@ -116,11 +116,11 @@ async def door(installation: Installation, no_blocking_calls: BlockBuster) -> As
         sockets = TerminalSockets(Terminals(core.environments, "Be kind.\n"), admit)
         application = web.Application()
         application.add_routes(sockets.routes())
-        application.on_shutdown.append(sockets.stop)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield Door(f"http://127.0.0.1:{runner.addresses[0][1]}", sockets, core)
+        sockets.stop()
         await runner.cleanup()
 
 

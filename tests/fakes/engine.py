@@ -5,12 +5,14 @@ can be told to be away, to miss the image, and to fail.
 """
 
 import asyncio
+import hashlib
 import os
 import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from rootblood.domain.environments import (
     Usage,
     Volume,
 )
+from rootblood.domain.images import Image, Images
 from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.errors import (
     EngineUnavailableError,
@@ -33,6 +36,7 @@ from rootblood.errors import (
     ImageMissingError,
     NotFoundError,
 )
+from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 IMAGE = "fake:1"
 PIDS_LIMIT = 64
@@ -42,6 +46,11 @@ _STEPS = {
     EnvironmentState.PAUSED: EnsureStep.RESUME,
     EnvironmentState.STOPPED: EnsureStep.START,
 }
+
+
+def new_image(name: str) -> Image:
+    """An image that is made just now."""
+    return Image(id=f"sha256:{hashlib.sha256(name.encode()).hexdigest()}", created_at=datetime.now(UTC))
 
 
 @dataclass
@@ -60,6 +69,19 @@ class FakeHost:
 
     identities: dict[tuple[str, str], Identity] = field(default_factory=dict)
     """What was installed, by instance and name."""
+
+    built: Image = field(default_factory=lambda: new_image("first"))
+    """What the name of the image stands for."""
+
+    broken_images: set[str] = field(default_factory=set)
+    """Ids of those that no environment of runs on with."""
+
+    accepted: dict[str, list[Image]] = field(default_factory=dict)
+    """By instance: the image in use, and the one before it, if any."""
+
+    def build(self, name: str) -> Image:
+        self.built = new_image(name)
+        return self.built
 
     def home(self, userhash: str) -> Path:
         return self.directory / f"home_{userhash}"
@@ -116,17 +138,29 @@ class FakeEngine:
         """Whose archives break off in the middle."""
 
         self.stderr: list[str] = []
+        self._trials: dict[str, Environment] = {}
+        """By engine id."""
+
         self._programs = dict(programs or {})
         self._processes: dict[str, list[tuple[subprocess.Popen[bytes], str]]] = {}
         self._stderr_transports: list[asyncio.ReadTransport] = []
+        self.applied: tuple[EnvironmentSettings, LimitsSettings] | None = None
+
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        self.applied = (environment, limits)
 
     async def info(self) -> EngineInfo:
         await self._answer()
         return EngineInfo(kind="fake", version="1", image_present=self.image_present)
 
+    async def troubles(self) -> Sequence[str]:
+        await self._answer()
+        return []
+
     async def install(self, files: Mapping[str, str], identities: Sequence[Identity]) -> None:
         await self._answer()
         self._require_image()
+        self._current()
         for identity in identities:
             if self.host.identities.setdefault((self.instance, identity.name), identity) != identity:
                 raise EnvironmentFailedError("what environments share could not be set up")
@@ -142,13 +176,17 @@ class FakeEngine:
         if found is not None and found.state is EnvironmentState.RUNNING:
             return found
         reason = await self._why_not_running(found, identity.userhash)
+        image = self._current()
+        if found is not None and found.state is EnvironmentState.STOPPED and found.image_id != image.id:
+            self.remove_by_hand(identity.userhash)
+            found, reason = None, RestartReason.CHANGED
         step = _STEPS[found.state if found is not None else None]
         if on_step is not None:
             on_step(step)
         if found is None:
             self._require_image()
         await asyncio.to_thread(self.host.home(identity.userhash).mkdir, mode=0o700, exist_ok=True)
-        if self.fail_starts:
+        if self.fail_starts or image.id in self.host.broken_images:
             raise EnvironmentFailedError("your environment could not be started")
         # No await from here on: of many at once, one makes the container and the others find it.
         now = self._find(identity.userhash) or Environment(
@@ -157,6 +195,7 @@ class FakeEngine:
             engine_id=secrets.token_hex(8),
             image=IMAGE,
             created_at=datetime.now(UTC),
+            image_id=image.id,
         )
         restarted = reason if now.state is EnvironmentState.STOPPED else None
         return replace(self._set(replace(now, state=EnvironmentState.RUNNING)), restarted=restarted)
@@ -231,7 +270,7 @@ class FakeEngine:
         protocol_factory: Callable[[], StreamProtocol],
     ) -> tuple[asyncio.Transport, StreamProtocol]:
         await self._answer()
-        found = self._find(environment.userhash)
+        found = self._trials.get(environment.engine_id) or self._find(environment.userhash)
         if self.failing_streams:
             self.failing_streams -= 1
             raise EnvironmentFailedError("the stream failed, as it was told to")
@@ -310,6 +349,44 @@ class FakeEngine:
         if done.returncode:
             raise EnvironmentFailedError(f"the volume could not be written: {done.stderr!r}")
 
+    async def images(self) -> Images:
+        await self._answer()
+        built = self.host.built if self.image_present else None
+        accepted = self.host.accepted.get(self.instance, [])
+        return Images(
+            name=IMAGE,
+            newest=built,
+            current=accepted[0] if accepted else built,
+            previous=accepted[1] if len(accepted) > 1 else None,
+        )
+
+    @asynccontextmanager
+    async def trial(self, identity: Identity, image_id: str) -> AsyncIterator[Environment]:
+        await self._answer()
+        environment = Environment(
+            userhash=identity.userhash,
+            state=EnvironmentState.RUNNING,
+            engine_id=secrets.token_hex(8),
+            image=IMAGE,
+            created_at=datetime.now(UTC),
+            image_id=image_id,
+        )
+        if image_id in self.host.broken_images:
+            raise EnvironmentFailedError("it does not start")
+        self._trials[environment.engine_id] = environment
+        try:
+            yield environment
+        finally:
+            del self._trials[environment.engine_id]
+
+    async def accept_image(self, image_id: str) -> None:
+        await self._answer()
+        images = await self.images()
+        chosen = next(image for image in (images.newest, images.previous) if image and image.id == image_id)
+        if chosen != images.current:
+            before = images.current
+            self.host.accepted[self.instance] = [chosen, *([before] if before is not None else [])]
+
     async def forget(self) -> None:
         for environment in await self.list():
             await self.remove(environment.userhash)
@@ -351,6 +428,10 @@ class FakeEngine:
             had_home = await asyncio.to_thread(self.host.home(userhash).is_dir)
             return RestartReason.REMOVED if had_home else None
         return None if found.state is EnvironmentState.PAUSED else self.host.ends[userhash]
+
+    def _current(self) -> Image:
+        """What is needed is accepted, where nothing is."""
+        return self.host.accepted.setdefault(self.instance, [self.host.built])[0]
 
     def _volumes(self) -> Sequence[Volume]:
         homes = [path.name.removeprefix("home_") for path in sorted(self.host.directory.glob("home_*"))]

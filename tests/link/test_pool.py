@@ -183,3 +183,12 @@ async def test_closing_closes_every_link_and_lets_late_users_go(pool: LinkPool, 
         await pool.close()
         assert [False, False] == [link.is_open for link in opener.opened]
     await asyncio.sleep(2 * GRACE_S)  # what the late user left behind ends without an error
+
+
+async def test_another_grace_counts_for_a_link_that_is_open(opener: Opener) -> None:
+    pool = LinkPool(idle_grace_s=3600)
+    async with pool.link(ALICE, opener):
+        pool.idle_grace_s = GRACE_S
+
+    await closed(opener.opened[0])
+    await pool.close()

@@ -188,3 +188,16 @@ async def test_a_name_of_a_browser_is_cut_and_can_be_stored(logins: Logins, alic
 
     (login,) = await logins.list(alice)
     assert "?" + "x" * 255 == login.user_agent
+
+
+async def test_other_settings_count_for_sessions_that_have_begun(
+    logins: Logins, alice: Account, clock: Clock
+) -> None:
+    token = await logins.begin(alice, address="192.0.2.1", user_agent="")
+    clock.advance(minutes=30)
+    assert await logins.find(token) is not None
+
+    logins.apply(WebSettings(session_idle_s=60))
+    clock.advance(seconds=61)
+
+    assert await logins.find(token) is None

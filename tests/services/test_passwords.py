@@ -243,3 +243,15 @@ async def test_closing_drops_what_waits(gate: Gate) -> None:
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [True, True] == outcomes[:2]
     assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes[2:])
+
+
+async def test_other_settings_count_from_the_next_password_on(passwords: Passwords) -> None:
+    before = await passwords.hash("eight ch")
+
+    passwords.apply(PasswordSettings(memory_kib=16, time_cost=3, min_chars=9))
+
+    assert await passwords.verify(before, "eight ch")
+    assert passwords.needs_rehash(before)
+    assert "m=16,t=3," in await passwords.hash("nine char")
+    with pytest.raises(InvalidInputError, match="at least 9"):
+        await passwords.hash("eight ch")

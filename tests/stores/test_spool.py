@@ -109,6 +109,21 @@ def test_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+def test_other_bounds_count_from_then_on(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path, max_bytes=10)
+    growing = spool.begin(new_export())
+    with pytest.raises(LimitReachedError, match="no room"):
+        growing.write(b"x" * 11)
+
+    spool.bound(max_bytes=11, min_free_bytes=0)
+    growing.write(b"x" * 11)
+    growing.finish(Progress(11, 1), [])
+
+    spool.bound(max_bytes=100, min_free_bytes=2**60)
+    with pytest.raises(LimitReachedError, match="too full"):
+        spooled(spool)
+
+
 def test_a_disk_that_fails(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     (tmp_path / "exports").rmdir()
@@ -206,3 +221,33 @@ def test_what_a_tarball_is_of_is_kept_and_older_records_are_homes(tmp_path: Path
     found = spool.find(ALICE, export.id)
     assert found is not None
     assert ExportContent.HOME is found.content
+
+
+def test_what_a_living_server_writes_is_left_alone(tmp_path: Path) -> None:
+    old = Spool(tmp_path / "exports", max_bytes=100, min_free_bytes=0, server="old")
+    old.recover()
+    half, done = new_export(), new_export()
+    growing = old.begin(half)
+    growing.write(b"tar")
+    old.begin(done).finish(Progress(), [])
+    old.record(replace(done, server="old"))  # between the two renames at its end
+    place = tmp_path / "exports" / ALICE
+    (place / f"{new_export().id}.old.new").write_text("{")
+    before = files(place)
+
+    new = Spool(tmp_path / "exports", max_bytes=100, min_free_bytes=0, server="new")
+    new.recover({"old", "new"})
+
+    assert before == files(place)
+    growing.write(b"ball")
+    assert b"tarball" == new.path(growing.finish(Progress(7, 1), [])).read_bytes()
+    new.recover({"new"})
+    assert ExportState.READY is _found(new, half).state
+    assert ExportState.FAILED is _found(new, done).state
+    assert sorted([f"{done.id}.json", f"{half.id}.json", f"{half.id}.tar.zst"]) == files(place)
+
+
+def _found(spool: Spool, export: Export) -> Export:
+    found = spool.find(ALICE, export.id)
+    assert found is not None
+    return found

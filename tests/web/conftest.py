@@ -16,6 +16,7 @@ from multidict import CIMultiDictProxy
 
 from rootblood.domain.accounts import Account
 from rootblood.link.keys import create_link_keys, read_link_keys
+from rootblood.listening import Listener
 from rootblood.services.accounts import Accounts
 from rootblood.services.administration import Administration
 from rootblood.services.archives import EXPORT_PROGRAM
@@ -39,6 +40,7 @@ from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
 from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, PasswordSettings, PenaltySettings, Settings, WebSettings
+from rootblood.stopping import Stop
 from rootblood.stores.spool import Spool
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
@@ -195,7 +197,11 @@ class House:
 
     @asynccontextmanager
     async def open(
-        self, settings: WebSettings | None = None, penalties: PenaltySettings | None = None
+        self,
+        settings: WebSettings | None = None,
+        penalties: PenaltySettings | None = None,
+        *,
+        drain_s: float = 0,
     ) -> AsyncIterator[str]:
         """A door that serves, by the URL it listens on, whatever the public one."""
         settings = (settings or WebSettings()).model_copy(update={"port": free_port()})
@@ -204,14 +210,14 @@ class House:
         self.bans.subscribe(door.close_banned)
         self.presence.add_door("web", door.terminals_of)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        stop = asyncio.Event()
+        stop = Stop()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(door.serve(ready, stop))
+            tasks.create_task(door.serve(Listener(settings.host, settings.port), ready, stop))
             try:
                 await ready
                 yield f"http{'s' if settings.tls_cert_file else ''}://127.0.0.1:{settings.port}"
             finally:
-                stop.set()
+                stop.tell(drain_s)
 
 
 NewBrowser = Callable[..., Browser]
@@ -242,7 +248,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     visit_store = SqlVisitStore(database)
     visits = Visits(visit_store, audit.record)
     lease_store = SqlLeaseStore(database)
-    leases = Leases(lease_store, SqlIdlenessStore(database), settings.leases)
+    leases = Leases(lease_store, SqlIdlenessStore(database), settings.leases, server="this")
     login_store = SqlLoginStore(database)
     endings = Endings()
     environments = Environments(

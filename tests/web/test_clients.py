@@ -89,3 +89,15 @@ def test_a_public_url_is_the_operators_word(url: str, peer: str, *, confidential
 )
 def test_an_origin_is_written_as_browsers_do(url: str, origin: str) -> None:
     assert origin == origin_of(url)
+
+
+def test_other_proxies_can_be_trusted_while_the_door_serves() -> None:
+    request = make_mocked_request(
+        "GET", "/", CIMultiDict([("Host", "x"), ("X-Forwarded-For", "198.51.100.1")])
+    )
+    clients = Clients(PROXIES)
+
+    clients.apply(WebSettings(trusted_proxies=("192.0.2.0/24",)))
+
+    assert "10.0.0.1" == clients.of(request.clone(remote="10.0.0.1")).address
+    assert "198.51.100.1" == clients.of(request.clone(remote="192.0.2.1")).address

@@ -19,7 +19,6 @@ from rootblood.domain.audit import Action
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState
 from rootblood.domain.tokens import Scope
 from rootblood.settings import ExportSettings, WebSettings
-from rootblood.web.exports import downloads
 from tests.fakes.exporter import GOOD_END, frame
 from tests.web.conftest import Browser, House, NewBrowser
 from tests.web.test_api import API, Program, problem, program
@@ -294,9 +293,8 @@ async def test_a_logout_cuts_off_its_browser(browser: Browser, home: Home) -> No
 
 
 async def test_a_stop_cuts_off_what_does_not_end(
-    house: House, alice: Account, new_browser: NewBrowser, home: Home, monkeypatch: pytest.MonkeyPatch
+    house: House, alice: Account, new_browser: NewBrowser, home: Home
 ) -> None:
-    monkeypatch.setattr(downloads, "_DRAIN_S", 0.2)
     await home.gives(frame(b"d", b"x"), hold=True)
     async with contextlib.AsyncExitStack() as stack:
         async with house.open() as url:

@@ -17,9 +17,11 @@ from rootblood.domain.audit import Door
 from rootblood.domain.environments import Environment, EnvironmentState
 from rootblood.domain.networks import network_of
 from rootblood.errors import EngineUnavailableError
+from rootblood.listening import Listener
 from rootblood.services.metrics import LoginOutcome
 from rootblood.services.penalties import Penalties
 from rootblood.settings import MetricsSettings, PenaltySettings, WebSettings
+from rootblood.stopping import Stop
 from rootblood.web.metrics.census import Census, EnvironmentCount
 from rootblood.web.metrics.listener import MetricsListener
 from rootblood.web.metrics.registry import Registry
@@ -62,15 +64,15 @@ CENSUS = Census(
 async def listening(
     registry: Registry, census: Census = CENSUS, settings: MetricsSettings | None = None
 ) -> AsyncIterator[str]:
-    listener = MetricsListener(registry, census, settings or MetricsSettings(), 0)
+    listener = MetricsListener(registry, census, settings or MetricsSettings())
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    stop = asyncio.Event()
+    stop = Stop()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(listener.serve(ready, stop))
+        tasks.create_task(listener.serve(Listener("127.0.0.1", 0), ready, stop))
         try:
             yield await ready
         finally:
-            stop.set()
+            stop.tell(0)
 
 
 @dataclass

@@ -9,8 +9,10 @@ import pytest
 
 from rootblood.domain.accounts import Account
 from rootblood.errors import StoreUnavailableError
+from rootblood.listening import Listener
 from rootblood.services.accounts import Accounts
 from rootblood.settings import WebSettings
+from rootblood.stopping import Stop
 from tests.web.conftest import Browser, House, NewBrowser
 
 ROUTES = [
@@ -144,20 +146,20 @@ async def test_readyz_asks_the_engine_no_more_often_than_once_a_second(
 async def test_an_address_in_use_is_an_error(url: str, house: House) -> None:
     port = int(url.rsplit(":", 1)[1])
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    door = house.door(WebSettings(port=port))
-    with pytest.raises(OSError, match="address already in use"):
-        await door.serve(ready, asyncio.Event())
+    door = house.door(WebSettings())
+    with pytest.raises(OSError, match=f"127.0.0.1:{port}: address already in use"):
+        await door.serve(Listener("127.0.0.1", port), ready, Stop())
     assert not ready.done()
 
 
 async def test_the_url_is_the_public_one_where_there_is_one(house: House) -> None:
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    stop = asyncio.Event()
+    stop = Stop()
     async with asyncio.TaskGroup() as tasks:
-        door = house.door(WebSettings(port=0, public_url="https://example.test/box/"))
-        tasks.create_task(door.serve(ready, stop))
+        door = house.door(WebSettings(public_url="https://example.test/box/"))
+        tasks.create_task(door.serve(Listener("127.0.0.1", 0), ready, stop))
         assert "https://example.test/box" == await ready
-        stop.set()
+        stop.tell(0)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,11 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     sockets = TerminalSockets(terminals, admit)
     application = web.Application()
     application.add_routes(sockets.routes())
-    application.on_shutdown.append(sockets.stop)
+
+    async def stop(_application: web.Application) -> None:
+        sockets.stop()
+
+    application.on_shutdown.append(stop)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=5)
     async with asyncio.timeout(60), ttyd.listening(terminals.path):
         await runner.setup()
@@ -330,7 +334,11 @@ async def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
     sockets = TerminalSockets(SocketTerminals(path), admit)
     application = web.Application()
     application.add_routes(sockets.routes())
-    application.on_shutdown.append(sockets.stop)
+
+    async def stop(_application: web.Application) -> None:
+        sockets.stop()
+
+    application.on_shutdown.append(stop)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=10)
     async with asyncio.timeout(30), ttyd.listening(path):
         await runner.setup()
@@ -340,7 +348,7 @@ async def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
             await page.send_str(json.dumps(HELLO))
             await until(lambda: ttyd.clients == 1)
             stopping = asyncio.create_task(runner.cleanup())
-            assert (1001, "the server is being stopped") == await ending(page)
+            assert (1012, "the server is being restarted") == await ending(page)
             await stopping
 
 

@@ -6,6 +6,7 @@ as a label, so that a stopped container made under other settings is made anew b
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 INSTANCE_LABEL = "rootblood.instance"
 USERHASH_LABEL = "rootblood.userhash"
+IMAGE_LABEL = "rootblood.image"
+"""Name of the image, as the settings had it: a container itself is made of an id."""
+
+TRIAL_LABEL = "rootblood.trial"
 SPEC_LABEL = "rootblood.spec"
 
 SYSTEM_DIRECTORY = "/etc/rootblood"
@@ -59,7 +64,7 @@ def environment_arguments(
     Args:
         api: knows the API version to write for.
         identity: of the account.
-        image_id: what the image's name stands for now: a rebuilt image makes another specification.
+        image_id: of the image that was accepted last: another one makes another specification.
         instance: label of the installation.
         settings: of every environment.
         limits: of every environment.
@@ -68,12 +73,68 @@ def environment_arguments(
     mounts = [
         Mount(target="/home", source=home_volume_name(identity.userhash), type="volume"),
         Mount(target=SHARED_DIRECTORY, source=shared_volume_name(instance), type="volume"),
-        Mount(target=SYSTEM_DIRECTORY, source=system_volume_name(instance), type="volume", read_only=True),
+        _system_mount(instance),
     ]
     if sockets is not None:
         mounts.append(Mount(target=SOCKET_DIRECTORY, source=str(sockets), type="bind", read_only=True))
+    arguments = _hardened(
+        api, identity, image_id=image_id, instance=instance, settings=settings, limits=limits, mounts=mounts
+    )
+    arguments["name"] = container_name(identity.userhash)
+    arguments["labels"] = {
+        INSTANCE_LABEL: instance,
+        USERHASH_LABEL: identity.userhash,
+        SPEC_LABEL: _spec_hash(arguments),
+        IMAGE_LABEL: settings.image,
+    }
+    return arguments
+
+
+def trial_arguments(
+    api: docker.APIClient,
+    identity: Identity,
+    *,
+    image_id: str,
+    instance: str,
+    settings: EnvironmentSettings,
+    limits: LimitsSettings,
+) -> Arguments:
+    """As `environment_arguments`, for an environment that nobody misses: its home is in memory.
+
+    Nothing tells whose it would be, so that it passes for nobody's environment.
+    """
+    arguments = _hardened(
+        api,
+        identity,
+        image_id=image_id,
+        instance=instance,
+        settings=settings,
+        limits=limits,
+        mounts=[_system_mount(instance)],
+        tmpfs={"/home": f"rw,exec,nosuid,nodev,size={limits.tmp_mib}m,mode=1777"},
+    )
+    arguments["labels"] = {INSTANCE_LABEL: instance, TRIAL_LABEL: "yes"}
+    return arguments
+
+
+def _system_mount(instance: str) -> Mount:
+    return Mount(target=SYSTEM_DIRECTORY, source=system_volume_name(instance), type="volume", read_only=True)
+
+
+def _hardened(
+    api: docker.APIClient,
+    identity: Identity,
+    *,
+    image_id: str,
+    instance: str,
+    settings: EnvironmentSettings,
+    limits: LimitsSettings,
+    mounts: Sequence[Mount],
+    tmpfs: Mapping[str, str] | None = None,
+) -> Arguments:
+    """What every container of accounts' programs is, but for its name and labels."""
     host_config = api.create_host_config(
-        mounts=mounts,
+        mounts=[*mounts],
         network_mode=network_name(instance),
         read_only=settings.read_only_root,
         cap_drop=list(settings.cap_drop),
@@ -90,25 +151,19 @@ def environment_arguments(
             "/tmp": f"rw,exec,nosuid,nodev,size={limits.tmp_mib}m,mode=1777",  # noqa: S108
             # Owned by the account: runc gives a tmpfs the mode of the image's directory, here 755.
             "/run": f"rw,noexec,nosuid,nodev,size={limits.run_mib}m,uid={identity.uid},gid={identity.gid}",
+            **(tmpfs or {}),
         },
         # The account can write to the first process's stdout: a log driver would let it fill the host's disk.
         log_config=LogConfig(type="none"),
     )
-    arguments: Arguments = {
-        "image": settings.image,
-        "name": container_name(identity.userhash),
+    return {
+        "image": image_id,
         "hostname": settings.hostname,
         "user": f"{identity.uid}:{identity.gid}",
         "working_dir": "/",
         "environment": {"HOME": identity.home, "USER": identity.name, "LOGNAME": identity.name},
         "host_config": host_config,
     }
-    arguments["labels"] = {
-        INSTANCE_LABEL: instance,
-        USERHASH_LABEL: identity.userhash,
-        SPEC_LABEL: _spec_hash({**arguments, "image_id": image_id}),
-    }
-    return arguments
 
 
 def install_arguments(api: docker.APIClient, *, instance: str, image: str) -> Arguments:

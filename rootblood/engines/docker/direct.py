@@ -109,12 +109,12 @@ class SocketDirectories:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
 
     def of(self, userhash: str) -> Path:
         """The account's directory, made where it is missing."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory = self._root / userhash
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = self.root / userhash
         directory.mkdir(exist_ok=True)
         directory.chmod(0o711)  # to be passed through by the account's UID, not to be listed
         return directory
@@ -122,7 +122,7 @@ class SocketDirectories:
     def forget(self, userhash: str) -> None:
         """Delete the account's directory; nothing happens where there is none."""
         with suppress(FileNotFoundError):
-            shutil.rmtree(self._root / userhash)
+            shutil.rmtree(self.root / userhash)
 
     def listen(self, userhash: str) -> Listener:
         """Listen for one connection from the account's container."""

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -36,9 +36,11 @@ from rootblood.domain.environments import (
     shared_volume_name,
     system_volume_name,
 )
+from rootblood.domain.images import Images
 from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.engines.docker.client import IMAGE_MISSING, DockerClient
 from rootblood.engines.docker.container import (
+    IMAGE_LABEL,
     INSTANCE_LABEL,
     SPEC_LABEL,
     USERHASH_LABEL,
@@ -48,6 +50,7 @@ from rootblood.engines.docker.container import (
 )
 from rootblood.engines.docker.exits import engine_started_at, restart_reason
 from rootblood.engines.docker.frames import take_socket
+from rootblood.engines.docker.images import AcceptedImages
 from rootblood.engines.docker.reading import (
     STATES,
     Sample,
@@ -58,6 +61,7 @@ from rootblood.engines.docker.reading import (
     usage_between,
 )
 from rootblood.engines.docker.streams import Streams
+from rootblood.engines.docker.trials import Trials
 from rootblood.engines.docker.volumes import Volumes
 from rootblood.errors import (
     ConfigurationError,
@@ -103,22 +107,35 @@ class DockerEngine:
     ) -> None:
         self._instance = engine.instance
         self._subnet = engine.subnet
+        self._labels = [f"{INSTANCE_LABEL}={engine.instance}", USERHASH_LABEL]
         self._environment = environment
         self._limits = limits
         self._docker = DockerClient(engine)
         self._streams = Streams(self._docker, socket_directory)
-        self._volumes = Volumes(self._docker, engine.instance, environment.image)
+        self._images = AcceptedImages(engine.instance, environment.image)
+        self._volumes = Volumes(self._docker, engine.instance, self._images)
+        self._trials = Trials(self._docker, engine.instance)
+
+    def apply(self, environment: EnvironmentSettings, limits: LimitsSettings) -> None:
+        """Take both for the next container; the bridge stays as it was made."""
+        self._environment = environment
+        self._limits = limits
+        self._images.name = environment.image
 
     async def info(self) -> EngineInfo:
         """Ask Docker for its version and for the image."""
 
         def ask(api: docker.APIClient) -> EngineInfo:
-            try:
-                api.inspect_image(self._environment.image)  # type: ignore[no-untyped-call]
-                present = True
-            except ImageNotFound:
-                present = False
+            present = self._images.known(api).current is not None
             return EngineInfo(kind="docker", version=str(api.version()["Version"]), image_present=present)
+
+        return await self._docker.call(ask)
+
+    async def troubles(self) -> Sequence[str]:
+        """Look for sockets of other servers: see `Streams.strange`."""
+
+        def ask(api: docker.APIClient) -> Sequence[str]:
+            return self._streams.strange(api.containers(filters={"label": self._labels}))
 
         return await self._docker.call(ask)
 
@@ -229,16 +246,16 @@ class DockerEngine:
         """All containers with this installation's label and a userhash."""
 
         def ask(api: docker.APIClient) -> list[Environment]:
-            labels = [f"{INSTANCE_LABEL}={self._instance}", USERHASH_LABEL]
             return [
                 Environment(
                     userhash=row["Labels"][USERHASH_LABEL],
                     state=STATES.get(row["State"], EnvironmentState.BROKEN),
                     engine_id=row["Id"],
-                    image=row["Image"],
+                    image=row["Labels"].get(IMAGE_LABEL, row["Image"]),
                     created_at=datetime.fromtimestamp(row["Created"], UTC),
+                    image_id=row["ImageID"],
                 )
-                for row in api.containers(all=True, filters={"label": labels})
+                for row in api.containers(all=True, filters={"label": self._labels})
             ]
 
         return await self._docker.call(ask)
@@ -299,6 +316,18 @@ class DockerEngine:
     async def write_volume(self, volume: Volume, pieces: AsyncIterable[bytes], *, compressed: bool) -> None:
         """Make the volume anew and have a helper container run tar in it."""
         await self._volumes.write(volume, pieces, compressed=compressed)
+
+    async def images(self) -> Images:
+        """What the name of the settings stands for, and what is tagged as accepted."""
+        return await self._docker.call(self._images.known)
+
+    def trial(self, identity: Identity, image_id: str) -> AbstractAsyncContextManager[Environment]:
+        """Run a container with its home in memory."""
+        return self._trials.run(identity, image_id, self._environment, self._limits)
+
+    async def accept_image(self, image_id: str) -> None:
+        """Tag the image, and the one before it."""
+        await self._docker.call(partial(self._images.accept, image_id=image_id))
 
     async def forget(self) -> None:
         """Remove the containers, and the volume with their names and keys."""
@@ -362,7 +391,7 @@ class DockerEngine:
 
     def _run_helper(self, api: docker.APIClient, document: bytes) -> None:
         created = api.create_container(
-            **install_arguments(api, instance=self._instance, image=self._environment.image)
+            **install_arguments(api, instance=self._instance, image=self._images.current_id(api))
         )
         try:
             stream = api.attach_socket(created["Id"], params={"stdin": 1, "stream": 1})
@@ -458,11 +487,10 @@ class DockerEngine:
         return bool(found["Config"]["Labels"].get(SPEC_LABEL) == wanted["labels"][SPEC_LABEL])
 
     def _arguments(self, api: docker.APIClient, identity: Identity) -> Arguments:
-        image = api.inspect_image(self._environment.image)  # type: ignore[no-untyped-call]
         return environment_arguments(
             api,
             identity,
-            image_id=image["Id"],
+            image_id=self._images.current_id(api),
             instance=self._instance,
             settings=self._environment,
             limits=self._limits,

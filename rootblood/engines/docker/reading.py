@@ -12,7 +12,7 @@ from rootblood.domain.environments import (
     Process,
     Usage,
 )
-from rootblood.engines.docker.container import USERHASH_LABEL
+from rootblood.engines.docker.container import IMAGE_LABEL, USERHASH_LABEL
 
 STATES = {
     "running": EnvironmentState.RUNNING,
@@ -41,12 +41,14 @@ class Sample:
 
 def environment_of(details: Mapping[str, Any]) -> Environment:
     """The environment that an inspected container is."""
+    labels = details["Config"]["Labels"]
     return Environment(
-        userhash=details["Config"]["Labels"][USERHASH_LABEL],
+        userhash=labels[USERHASH_LABEL],
         state=STATES.get(details["State"]["Status"], EnvironmentState.BROKEN),
         engine_id=details["Id"],
-        image=details["Config"]["Image"],
+        image=labels.get(IMAGE_LABEL, details["Config"]["Image"]),
         created_at=moment(details["Created"]),
+        image_id=details["Image"],
     )
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import docker
 import structlog
@@ -13,7 +14,13 @@ from docker.errors import APIError
 from rootblood.domain.environments import Environment
 from rootblood.engines.base import StreamProtocol
 from rootblood.engines.docker.client import DockerClient
-from rootblood.engines.docker.direct import Execution, Listener, SocketDirectories, connecting
+from rootblood.engines.docker.direct import (
+    SOCKET_DIRECTORY,
+    Execution,
+    Listener,
+    SocketDirectories,
+    connecting,
+)
 from rootblood.engines.docker.frames import StderrLog, take_socket
 from rootblood.errors import EnvironmentBrokenError, EnvironmentFailedError
 
@@ -47,6 +54,27 @@ class Streams:
         except OSError as error:
             self.give_up_sockets(error)
             return None
+
+    def strange(self, containers: Iterable[Mapping[str, Any]]) -> Sequence[str]:
+        """What there is to say of containers that have sockets, but not of this server's: a line each.
+
+        They are entered through Docker, and made anew by whichever server starts them next.
+
+        Args:
+            containers: as Docker lists them (Docker API, ContainerList).
+        """
+        own = None if self._directories is None else self._directories.root
+        found = {
+            Path(mount["Source"]).parent
+            for container in containers
+            for mount in container["Mounts"]
+            if mount["Destination"] == SOCKET_DIRECTORY
+        }
+        return [
+            f"environments run with sockets in {directory}, of another server or a former state_dir: where "
+            "several servers share them, each needs engine.direct_streams = false; else stop them once"
+            for directory in sorted(found - {own})
+        ]
 
     def forget(self, userhash: str) -> None:
         """Delete what there is for an account that has no container any more. Blocks."""

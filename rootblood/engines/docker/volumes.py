@@ -28,6 +28,7 @@ from rootblood.domain.environments import Volume, home_volume_name, shared_volum
 from rootblood.engines.docker.client import DockerClient
 from rootblood.engines.docker.container import INSTANCE_LABEL, USERHASH_LABEL, Arguments
 from rootblood.engines.docker.frames import DemultiplexingProtocol, attach, take_socket
+from rootblood.engines.docker.images import AcceptedImages
 from rootblood.errors import EnvironmentFailedError, NotFoundError
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -74,13 +75,13 @@ class Volumes:
     Args:
         client: of the Docker that has them.
         instance: label of the installation.
-        image: has tar and zstd.
+        images: of which the current one has tar and zstd.
     """
 
-    def __init__(self, client: DockerClient, instance: str, image: str) -> None:
+    def __init__(self, client: DockerClient, instance: str, images: AcceptedImages) -> None:
         self._docker = client
         self._instance = instance
-        self._image = image
+        self._images = images
 
     async def list(self) -> Sequence[Volume]:
         """See `Engine.volumes`."""
@@ -176,7 +177,6 @@ class Volumes:
     ) -> AsyncIterator["_Helper"]:
         arguments = partial(
             _helper_arguments,
-            image=self._image,
             instance=self._instance,
             script=script,
             capabilities=capabilities,
@@ -190,7 +190,7 @@ class Volumes:
         )
 
         def start(api: docker.APIClient) -> tuple[str, Any, bytes]:
-            made = str(api.create_container(**arguments(api))["Id"])
+            made = str(api.create_container(**arguments(api, image=self._images.current_id(api)))["Id"])
             try:
                 stream = api.attach_socket(made, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
                 api.start(made)

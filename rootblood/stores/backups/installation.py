@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rootblood.domain.backups import POSTGRESQL_COPY, SQLITE_COPY
 from rootblood.errors import InvalidInputError
 from rootblood.stores.backups.directory import create_private, translated
 from rootblood.stores.backups.keys import FILE_NAME as BACKUP_KEY
 
-_DATABASE = "rootblood.db"
+_DATABASES = {SQLITE_COPY, POSTGRESQL_COPY}
 _SETTINGS = "rootblood.toml"
 _KEY = re.compile(r"keys/([A-Za-z0-9_][A-Za-z0-9_.-]{0,99})")
 _MAX_FILE_BYTES = 1024 * 1024
@@ -38,7 +39,7 @@ def pack(archive: Path, *, database: Path | None, keys_dir: Path, settings: Path
 
     Args:
         archive: to be made.
-        database: a copy of it; None leaves it out.
+        database: a copy of it, named as it is to be in there; None leaves it out.
         keys_dir: whose files are put in, but not the key of the backup itself.
         settings: the settings file, where there is one.
     """
@@ -46,7 +47,7 @@ def pack(archive: Path, *, database: Path | None, keys_dir: Path, settings: Path
         keys = [path for path in sorted(keys_dir.iterdir()) if _is_key(path)]
         with create_private(archive) as file, tarfile.open(fileobj=file, mode="w") as tar:
             if database is not None:
-                tar.add(database, _DATABASE)
+                tar.add(database, database.name)
             for path in keys:
                 tar.add(path, f"keys/{path.name}")
             if settings.is_file():
@@ -68,8 +69,8 @@ def unpack(archive: Path, directory: Path) -> Unpacked:
                 file = tar.extractfile(member)
                 if file is None:
                     raise InvalidInputError("the backup's installation.tar holds what it should not")
-                if member.name == _DATABASE:
-                    database = directory / _DATABASE
+                if member.name in _DATABASES:
+                    database = directory / member.name
                     with create_private(database) as copy:
                         while data := file.read(io.DEFAULT_BUFFER_SIZE):
                             copy.write(data)

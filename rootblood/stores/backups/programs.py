@@ -1,4 +1,4 @@
-"""Running restic and borg: bytes in by stdin or out by stdout, and what they say when they fail."""
+"""Running restic, borg and pg_dump: bytes in by stdin or out by stdout, and what they say when they fail."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ _log = structlog.stdlib.get_logger(__name__)
 _READ_BYTES = 256 * 1024
 _MAX_SAID_BYTES = 64 * 1024
 _END_GRACE_S = 10.0
-"""After SIGINT, at which both take their locks off."""
+"""After SIGINT, at which restic and borg take their locks off."""
 
 
 class Program:

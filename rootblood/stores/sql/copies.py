@@ -1,8 +1,4 @@
-"""Copies of a SQLite database, by SQLite's own backup API: whole, of one moment, while it is in use.
-
-A PostgreSQL database is its administrators' to back up, together with whatever else is on that server; what
-to run is in the error.
-"""
+"""Copies of a SQLite database, by SQLite's own backup API: whole, of one moment, while it is in use."""
 
 import asyncio
 import os
@@ -14,28 +10,26 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError, StoreUnavailableError
+from rootblood.domain.backups import SQLITE_COPY
+from rootblood.errors import ConflictError, InvalidInputError, StoreUnavailableError
 from rootblood.settings import DatabaseSettings, Settings
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.models import LinkRow, LoginSessionRow
 from rootblood.stores.sql.schema import schema_is_current
 
-_PG_HINT = (
-    "the database is on PostgreSQL: dump it with pg_dump (restore it with pg_restore), and give "
-    "--without-database here for all the rest"
-)
 
-
-class SqlDatabaseCopies:
+class SqliteCopies:
     """Implements `rootblood.stores.base.DatabaseCopies`.
 
     Args:
-        database: of this installation.
+        file: the database of this installation.
         settings: of this installation.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        self._database = database
+    file_name = SQLITE_COPY
+
+    def __init__(self, file: Path, settings: Settings) -> None:
+        self._file = file
         self._settings = settings
 
     async def exists(self) -> bool:
@@ -63,12 +57,6 @@ class SqlDatabaseCopies:
     async def restore(self, file: Path) -> None:
         """Rename a copy of the copy over the database."""
         await asyncio.to_thread(_restore, file, self._file)
-
-    @property
-    def _file(self) -> Path:
-        if self._database.file is None:
-            raise ConfigurationError(_PG_HINT)
-        return self._database.file
 
 
 @contextmanager

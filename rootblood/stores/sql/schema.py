@@ -23,6 +23,9 @@ from rootblood.stores.sql.database import Database, uninterrupted
 
 _DIRECTORY = Path(__file__).with_name("migrations")
 
+VERSION_TABLE = "alembic_version"
+"""Has the revision that the database is at."""
+
 
 @uninterrupted
 async def upgrade(database: Database) -> bool:
@@ -53,7 +56,7 @@ async def schema_is_current(database: Database) -> bool:
     revisions = await asyncio.to_thread(_revisions)
     async with database.read() as session:
         connection = await session.connection()
-        return await connection.run_sync(_known_revision, revisions) == revisions.get_current_head()
+        return await connection.run_sync(_known_revision) == revisions.get_current_head()
 
 
 @functools.cache
@@ -64,19 +67,24 @@ def _revisions() -> ScriptDirectory:
     return revisions
 
 
-def _known_revision(connection: Connection, revisions: ScriptDirectory) -> str | None:
-    """The revision the database is at; None before the first."""
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current not in {None, *(revision.revision for revision in revisions.walk_revisions())}:
+def require_known(revision: str | None) -> None:
+    """Raise `ConfigurationError` for a revision that a newer RootBlood has made; None is before the first."""
+    if revision not in {None, *(known.revision for known in _revisions().walk_revisions())}:
         raise ConfigurationError(
             "the database was set up by a newer RootBlood than this one: upgrade RootBlood"
         )
+
+
+def _known_revision(connection: Connection) -> str | None:
+    """The revision the database is at; None before the first."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    require_known(current)
     return current
 
 
 def _run(connection: Connection, revisions: ScriptDirectory) -> bool:
     context = MigrationContext.configure(connection)
-    current = _known_revision(connection, revisions)
+    current = _known_revision(connection)
     # From the newest down to what the database has not had.
     missing = list(revisions.iterate_revisions("head", current))
     with Operations.context(context):

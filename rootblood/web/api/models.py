@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from rootblood.domain import audit, environments, exports, homes, keys, logins, tmux, tokens, visitors
 from rootblood.domain import leases as outlooks
+from rootblood.domain.documents import event_document, key_document, login_document, token_document
 from rootblood.domain.tokens import Scope
 
 
@@ -220,13 +221,7 @@ class Key(_Answer):
     @classmethod
     def of(cls, entry: keys.AccountKey) -> "Key":
         """A key of the account."""
-        return cls(
-            fingerprint=entry.key.fingerprint,
-            algorithm=entry.key.algorithm,
-            comment=entry.key.comment,
-            created_at=entry.created_at,
-            line=entry.key.line,
-        )
+        return cls.model_validate(key_document(entry))
 
 
 class Keys(_Answer):
@@ -288,15 +283,7 @@ class LoginSession(_Answer):
     @classmethod
     def of(cls, login: logins.LoginSession, *, expires_at: datetime, current: bool) -> "LoginSession":
         """A login session of the account."""
-        return cls(
-            id=login.id,
-            created_at=login.created_at,
-            last_used_at=login.last_used_at,
-            expires_at=expires_at,
-            address=login.address,
-            user_agent=login.user_agent,
-            current=current,
-        )
+        return cls.model_validate({**login_document(login), "expires_at": expires_at, "current": current})
 
 
 class LoginSessions(_Answer):
@@ -317,13 +304,7 @@ class Token(_Answer):
     @classmethod
     def of(cls, token: tokens.ApiToken) -> "Token":
         """A token of the account."""
-        return cls(
-            id=token.id,
-            name=token.name,
-            scopes=sorted(token.scopes),
-            created_at=token.created_at,
-            expires_at=token.expires_at,
-        )
+        return cls.model_validate(token_document(token))
 
 
 class Tokens(_Answer):
@@ -445,16 +426,7 @@ class Event(_Answer):
     @classmethod
     def of(cls, event: audit.Event) -> "Event":
         """An event of the account."""
-        return cls(
-            id=event.id,
-            at=event.at,
-            action=event.action,
-            door=event.door,
-            address=event.peer,
-            actor=event.actor,
-            detail=event.detail,
-            count=event.count,
-        )
+        return cls.model_validate({"id": event.id, **event_document(event)})
 
 
 class Activity(_Answer):

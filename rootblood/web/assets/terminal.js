@@ -13,7 +13,7 @@ const PIECE = 32 * 1024; // bytes of a paste in one message; the door takes 64 K
 const FIRST_WAIT = 500; // milliseconds to the first try to connect anew, doubled by each that fails
 const LONGEST_WAIT = 15000;
 const MAX_TITLE = 200; // characters
-const [OVER, LOGGED_OUT, FAILED] = [1000, 4401, 4503];
+const [OVER, RESTARTING, LOGGED_OUT, FAILED] = [1000, 1012, 4401, 4503];
 const FINAL = new Set([OVER, 1008, 1009, 1011, LOGGED_OUT]); // codes after which trying again is the user's choice
 
 const THEMES = {
@@ -85,6 +85,7 @@ terminal.focus();
 
 let socket = null;
 let failures = 0;
+let outage = ""; // what the door said as it went away, until it is back
 let timer = 0;
 let control = false;
 
@@ -128,6 +129,7 @@ function connect() {
     if (!shown) {
       shown = true;
       failures = 0;
+      outage = "";
       terminal.reset(); // what is there now is the door's to draw
       remember(session, before);
       state("Connected", "open");
@@ -203,7 +205,10 @@ async function closed(code, reason, shown) {
   } else {
     const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failures) * (0.75 + Math.random() / 2);
     failures += 1;
-    const why = code === FAILED ? reason : "The connection is lost";
+    if (code === RESTARTING && reason) {
+      outage = reason[0].toUpperCase() + reason.slice(1);
+    }
+    const why = code === FAILED ? reason : outage || "The connection is lost";
     notice(`${why}. Trying again in ${Math.ceil(wait / 1000)} s.`, "Connect now");
     state("Reconnecting", "closed");
     timer = setTimeout(connect, wait);

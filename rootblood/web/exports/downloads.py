@@ -1,8 +1,7 @@
 """Downloads under way: who may have one, and what ends it.
 
 A download lasts as long as its client takes, hours perhaps. So whoever has one is asked for again while it
-lasts, as with terminals: a lock, a logout or a token that was deleted breaks it off. The server's stop leaves
-it a moment to end by itself.
+lasts, as with terminals: a lock, a logout or a token that was deleted breaks it off.
 
 However a download is broken off, its client must see that. In HTTP/1.1 a body without a length comes in
 chunks, and the last one is missing then. HTTP/1.0 has no chunks, and the end of the connection is the end of
@@ -36,9 +35,6 @@ _ASK_AGAIN_S = 3.0
 
 _LOOK_S = 0.5
 """A client that left is not heard of while there is nothing to send to it."""
-
-_DRAIN_S = 5.0
-"""How long a download may go on when the server is to stop."""
 
 _RESET = struct.pack("ii", 1, 0)
 _CLOSE = struct.pack("ii", 0, 0)
@@ -86,8 +82,6 @@ class Downloads:
         self._authentication = authentication
         self._ask_again_s = ask_again_s
         self._under_way: dict[str, set[Download]] = {}
-        self._none_is = asyncio.Event()
-        self._none_is.set()
 
     async def admit(self, request: web.Request) -> Caller:
         """Who asks, if it is a page of this site for who is logged in, or a program with a token.
@@ -148,10 +142,7 @@ class Downloads:
             download.in_doubt.set()
 
     async def stop(self, _application: web.Application) -> None:
-        """Let downloads end, and break off what does not; for `Application.on_shutdown`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
-                await self._none_is.wait()
+        """Break off what was waited for in vain; for `Application.on_shutdown`."""
         for downloads in self._under_way.values():
             for download in downloads:
                 download.end(web.HTTPServiceUnavailable(text="the server is being stopped; try again later"))
@@ -192,15 +183,12 @@ class Downloads:
         if len(mine) >= MAX_OF_ACCOUNT:
             raise web.HTTPTooManyRequests(text="too many downloads at one time; wait for one of them")
         mine.add(download)
-        self._none_is.clear()
         try:
             yield
         finally:
             mine.discard(download)
             if not mine:
                 self._under_way.pop(account.userhash, None)
-            if not self._under_way:
-                self._none_is.set()
 
 
 def _reset_unless_whole(request: web.Request) -> None:

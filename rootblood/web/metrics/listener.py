@@ -14,7 +14,9 @@ from aiohttp import web
 from aiohttp.hdrs import METH_GET, METH_HEAD
 
 from rootblood.domain.audit import Door
+from rootblood.listening import Listener
 from rootblood.settings import MetricsSettings
+from rootblood.stopping import Stop
 from rootblood.web.metrics.census import Census, EnvironmentCount
 from rootblood.web.metrics.registry import CONTENT_TYPE, Registry
 
@@ -35,22 +37,20 @@ class MetricsListener:
     Args:
         registry: what was counted.
         census: what there is.
-        settings: address, and the names it is called by.
-        port: to listen on; 0 lets the system choose.
+        settings: the names it is called by.
     """
 
-    def __init__(self, registry: Registry, census: Census, settings: MetricsSettings, port: int) -> None:
+    def __init__(self, registry: Registry, census: Census, settings: MetricsSettings) -> None:
         self._registry = registry
         self._census = census
         self._environments = EnvironmentCount(census.environments)
-        self._settings = settings
-        self._port = port
         self._names = {_LOCALHOST, *(name.lower() for name in settings.names)}
 
-    async def serve(self, ready: "asyncio.Future[str]", stop: asyncio.Event) -> None:
+    async def serve(self, listener: Listener, ready: "asyncio.Future[str]", stop: Stop) -> None:
         """Answer until `stop`.
 
         Args:
+            listener: where it is reached.
             ready: gets the URL of the page once it can be read.
             stop: ends it.
 
@@ -62,14 +62,16 @@ class MetricsListener:
         await runner.setup()
         measuring = asyncio.create_task(self._measure_lag())
         try:
-            await web.TCPSite(runner, self._settings.host, self._port).start()
-            host, port = runner.addresses[0][:2]
-            ready.set_result(f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}")
-            await stop.wait()
+            for sock in await listener.open():
+                await web.SockSite(runner, sock).start()
+            ready.set_result(f"http://{listener.address}{PATH}")
+            await stop.told.wait()
+            await listener.retire()
         finally:
             measuring.cancel()
             await asyncio.wait([measuring])
             await runner.cleanup()
+            listener.close()
             await self._environments.close()
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:

@@ -75,6 +75,8 @@ async def test_a_server_that_is_killed_or_stopped_is_found_again(
                 for tab in tabs.values():
                     await expect(tab.state).to_have_text("Reconnecting")
                     await expect(tab.notice).to_contain_text("Trying again")
+                    if number == signal.SIGTERM:
+                        await expect(tab.notice).to_contain_text("The server is being restarted")
                     await window.shoot(tab.page, f"terminal-after-{number.name.lower()}")
                 server = servers.enter_context(own_installation.serving(ROOTBLOOD_WEB__PORT=port))
                 for name, tab in tabs.items():

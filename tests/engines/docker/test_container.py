@@ -8,7 +8,12 @@ import docker
 import pytest
 
 from rootblood.domain.environments import Identity
-from rootblood.engines.docker.container import SPEC_LABEL, environment_arguments, install_arguments
+from rootblood.engines.docker.container import (
+    SPEC_LABEL,
+    environment_arguments,
+    install_arguments,
+    trial_arguments,
+)
 from rootblood.settings import EnvironmentSettings, LimitsSettings
 
 USERHASH = "0123456789abcdef" * 2
@@ -16,7 +21,6 @@ ALICE = Identity(name="alice", userhash=USERHASH, uid=20001, gid=20001)
 MIB = 1024 * 1024
 
 CHANGED_ENVIRONMENT: dict[str, Any] = {
-    "image": "chaospine:2.0.0",
     "hostname": "elsewhere",
     "read_only_root": False,
     "cap_drop": ("NET_RAW",),
@@ -67,7 +71,7 @@ def test_the_defaults_are_hardened(api: docker.APIClient) -> None:
         "PidsLimit": 512,
     }
     assert expected == {key: host.get(key) for key in expected}
-    assert ("chaospine:1.0.0", "20001:20001") == (made["image"], made["user"])
+    assert ("sha256:0", "20001:20001") == (made["image"], made["user"])
     assert {"Type": "none", "Config": {}} == dict(host["LogConfig"])
     assert {"/tmp": "size=256m", "/run": "size=16m"} == {
         path: next(option for option in options.split(",") if option.startswith("size="))
@@ -99,6 +103,25 @@ def test_nothing_of_the_host_is_given_away(api: docker.APIClient) -> None:
     ]
 
 
+def test_a_trial_is_as_hardened_and_has_no_home(api: docker.APIClient) -> None:
+    made = trial_arguments(
+        api,
+        ALICE,
+        image_id="sha256:0",
+        instance="here",
+        settings=EnvironmentSettings(),
+        limits=LimitsSettings(),
+    )
+    host, others = made["host_config"], arguments(api)["host_config"]
+    assert {"Mounts", "Tmpfs"} == {key for key in others if host[key] != others[key]}
+    assert ["/etc/rootblood"] == [mount["Target"] for mount in host["Mounts"]]
+    assert {"/home": "rw,exec,nosuid,nodev,size=256m,mode=1777"} == dict(
+        set(host["Tmpfs"].items()) - set(others["Tmpfs"].items())
+    )
+    assert {"rootblood.instance": "here", "rootblood.trial": "yes"} == made["labels"]
+    assert "name" not in made
+
+
 def test_no_resource_is_named_by_what_somebody_typed(api: docker.APIClient) -> None:
     made = arguments(api)
     assert f"rb_{USERHASH}" == made["name"]
@@ -106,8 +129,8 @@ def test_no_resource_is_named_by_what_somebody_typed(api: docker.APIClient) -> N
 
 
 def test_this_list_knows_every_setting() -> None:
-    # icc is the network's: see the conformance suite.
-    assert {*CHANGED_ENVIRONMENT, "icc"} == set(EnvironmentSettings.model_fields)
+    # icc is the network's, and which image it is the engine's to find out: see the conformance suite.
+    assert {*CHANGED_ENVIRONMENT, "icc", "image"} == set(EnvironmentSettings.model_fields)
     assert set(CHANGED_LIMITS) == set(LimitsSettings.model_fields)
 
 
@@ -155,6 +178,21 @@ def test_the_helper_has_three_capabilities_no_network_and_no_home(api: docker.AP
         host["SecurityOpt"],
     )
     assert ["/global", "/etc/rootblood"] == [mount["Target"] for mount in host["Mounts"]]
+
+
+def test_another_image_is_another_spec(api: docker.APIClient) -> None:
+    one, other = (
+        environment_arguments(
+            api,
+            ALICE,
+            image_id=image,
+            instance="here",
+            settings=EnvironmentSettings(),
+            limits=LimitsSettings(),
+        )
+        for image in ("sha256:0", "sha256:1")
+    )
+    assert one["labels"][SPEC_LABEL] != other["labels"][SPEC_LABEL]
 
 
 def without_labels(made: dict[str, Any]) -> dict[str, Any]:

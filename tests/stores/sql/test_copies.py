@@ -6,12 +6,11 @@ from pathlib import Path
 from sqlite3 import connect
 
 import pytest
-from pydantic import SecretStr
 
 from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError
-from rootblood.settings import DatabaseSettings, Settings
+from rootblood.settings import Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
-from rootblood.stores.sql.copies import SqlDatabaseCopies
+from rootblood.stores.sql.copies import SqliteCopies
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import schema_is_current
 
@@ -19,8 +18,9 @@ pytestmark = pytest.mark.backend("sqlite")
 
 
 @pytest.fixture
-def copies(database: Database, settings: Settings) -> SqlDatabaseCopies:
-    return SqlDatabaseCopies(database, settings)
+def copies(database: Database, settings: Settings) -> SqliteCopies:
+    assert database.file is not None
+    return SqliteCopies(database.file, settings)
 
 
 async def _add(store: SqlAccountStore, name: str) -> None:
@@ -28,7 +28,7 @@ async def _add(store: SqlAccountStore, name: str) -> None:
 
 
 async def test_a_copy_has_what_was_there_at_its_moment(
-    copies: SqlDatabaseCopies, store: SqlAccountStore, database: Database, tmp_path: Path
+    copies: SqliteCopies, store: SqlAccountStore, database: Database, tmp_path: Path
 ) -> None:
     await _add(store, "before")
     await copies.save(tmp_path / "copy")
@@ -46,7 +46,7 @@ async def test_a_copy_has_what_was_there_at_its_moment(
     assert await schema_is_current(database)
 
 
-async def test_a_copy_that_cannot_be_used_is_refused(copies: SqlDatabaseCopies, tmp_path: Path) -> None:
+async def test_a_copy_that_cannot_be_used_is_refused(copies: SqliteCopies, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     await copies.save(copy)
 
@@ -62,12 +62,3 @@ async def test_a_copy_that_cannot_be_used_is_refused(copies: SqlDatabaseCopies, 
     await asyncio.to_thread(copy.write_bytes, b"no database" * 1000)
     with pytest.raises(InvalidInputError, match="damaged"):
         await copies.check(copy)
-
-
-async def test_on_postgresql_it_is_said_what_to_do(tmp_path: Path) -> None:
-    url = DatabaseSettings(url=SecretStr("postgresql+asyncpg://nobody@127.0.0.1:1/none"))
-    settings = Settings(state_dir=tmp_path, keys_dir=tmp_path, database=url)
-    database = Database(settings)
-    with pytest.raises(ConfigurationError, match="pg_dump"):
-        await SqlDatabaseCopies(database, settings).save(tmp_path / "copy")
-    await database.close()

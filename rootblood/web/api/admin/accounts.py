@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from rootblood.domain import accounts
 from rootblood.domain.accounts import NAME_PATTERN, AccountState
+from rootblood.domain.documents import account_document
 from rootblood.domain.keys import MAX_LINE_CHARS, parse_public_key
 from rootblood.domain.tokens import Scope
 from rootblood.errors import ConflictError
@@ -51,15 +52,7 @@ class Account(BaseModel):
     @classmethod
     def of(cls, account: accounts.Account) -> "Account":
         """An account, without its password's hash."""
-        return cls(
-            name=account.name,
-            uid=account.uid,
-            userhash=account.userhash,
-            state=account.state,
-            admin=account.admin,
-            has_password=account.password_hash is not None,
-            created_at=account.created_at,
-        )
+        return cls.model_validate(account_document(account))
 
 
 class AccountPage(BaseModel):
