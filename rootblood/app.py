@@ -166,8 +166,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             server=servers.own,
         )
         exports = Exports(environments, spool, settings.exports, audit.record)
-        clock = SteadyClock()
-        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record, now=clock)
+        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record, now=SteadyClock())
         tokens = Tokens(SqlTokenStore(database), audit.record)
         administration = Administration(accounts, environments, exports)
         imports = Imports(environments, settings.imports, audit.record)
@@ -203,7 +202,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 servers=servers,
                 visits=visits,
                 logins=logins,
-                links=Links(SqlLinkStore(database), audit.record, now=clock),
+                links=Links(SqlLinkStore(database), audit.record, now=SteadyClock()),
                 tokens=tokens,
                 exports=exports,
                 takeout=Takeout(

@@ -62,7 +62,7 @@ async def test_a_client_that_leaves_meanwhile_is_not_asked_for_its_agent() -> No
     session.connection_lost(None)
 
     with structlog.testing.capture_logs() as logged:
-        await session._run()
+        await session.run()
 
     assert ["session_failed"] == [line["event"] for line in logged]
     assert [None] == connection.asked_for
