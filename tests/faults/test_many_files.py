@@ -30,8 +30,9 @@ for number in range({DIRECTORIES}):
 LOGINS = 5
 MAX_RATIO = 1.5
 TARBALLS = 3
-MAX_FIRST_BYTES_RATIO = 2.5
-"""Both take some tenths of a second; a million files are walked through in some seconds."""
+FIRST_BYTES_WITHIN_S = 2
+"""What compresses gives nothing before it has read thousands of such names, which takes tar some tenths of a
+second. All of them take it many times as long."""
 
 GZIP = b"\x1f\x8b"
 
@@ -72,7 +73,4 @@ async def test_login_and_tarball(own_installation: Installation, own_server: Ser
             times[client.name].append(took_s)
     assert median(times["alice"]) <= MAX_RATIO * median(times["bob"])
 
-    first_s = {
-        client.name: median([await first_bytes_s(client) for _ in range(TARBALLS)]) for client in (alice, bob)
-    }
-    assert first_s["alice"] <= MAX_FIRST_BYTES_RATIO * first_s["bob"]
+    assert median([await first_bytes_s(alice) for _ in range(TARBALLS)]) <= FIRST_BYTES_WITHIN_S
