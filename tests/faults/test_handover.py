@@ -16,10 +16,10 @@ import pytest
 from tests.e2e.conftest import client_of
 from tests.e2e.installation import Client, Installation, Server, free_port, wait_until
 
-HANDOVERS = 3
+HANDOVERS = 2
 DATA_BYTES = 100 * 1024 * 1024
-RATE_KBIT_S = 40_000
-"""Of the transfer, which takes 20 s then: longer than a hand-over."""
+RATE_KBIT_S = 30_000
+"""Of the transfer, which takes 28 s then: much longer than a hand-over."""
 
 
 @dataclass
@@ -96,7 +96,6 @@ def sharing_ports(installation: Installation) -> Iterator[Start]:
     yield lambda: installation.start(ROOTBLOOD_SERVER__REUSE_PORT="true", **ports)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", [handed_over, sharing_ports])
 def test_servers_take_over_from_each_other_and_nobody_notices(
     own_installation: Installation,
@@ -124,10 +123,11 @@ def test_servers_take_over_from_each_other_and_nobody_notices(
             for _ in range(HANDOVERS):
                 servers.append(next_server())
                 servers[-2].process.terminate()
+                wait_until(lambda: '"stopping"' in servers[-2].log)
+                if len(servers) == 2:
+                    assert sftp.poll() is None  # it goes on at the first one
                 for loop in loops:
                     loop.wait_for_more(10)
-                if len(servers) == 2:
-                    assert servers[0].process.poll() is None  # the transfer goes on there
         assert ([], []) == (loops[0].failures, loops[1].failures)
         assert 0 == sftp.wait(120)
         assert [0] * HANDOVERS == [server.process.wait(30) for server in servers[:-1]]

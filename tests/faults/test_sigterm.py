@@ -21,8 +21,10 @@ from tests.e2e.test_imports import uploader
 from tests.e2e.test_web_export import downloader
 
 DATA = os.urandom(8_000_000)
-SLOWLY_KBIT_S = 16_000
-"""So that it takes four seconds."""
+SLOWLY_KBIT_S = 8_000
+"""So that it takes eight seconds; and for curl:"""
+
+SLOWLY = "1M"
 
 SOON_S = 20.0
 """A drain that waits for nothing takes a second or two; the window is longer than this."""
@@ -219,11 +221,11 @@ def test_tarballs_are_waited_for_at_both_doors_and_in_the_spool(house: Installat
         scp = ["scp", "-q", "-l", str(SLOWLY_KBIT_S), *alice.options, "-P", str(alice.port), exports]
         begun = [
             subprocess.Popen([*scp, str(tmp_path / "drive.tar.gz")]),
-            programs.begin("/export/home.tar.zst", "-o", "http.tar.zst", "--limit-rate", "2M"),
+            programs.begin("/export/home.tar.zst", "-o", "http.tar.zst", "--limit-rate", SLOWLY),
             subprocess.Popen(
                 uploads.argv(
                     f"{UPLOAD}/data", "-T", str(tmp_path / "sent"), "-X", "PATCH", "-H", "Upload-Offset: 0",
-                    "--limit-rate", "2M",
+                    "--limit-rate", SLOWLY,
                 ),
                 stdout=subprocess.PIPE,
             ),
