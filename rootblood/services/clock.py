@@ -2,8 +2,8 @@
 
 A wall clock that is corrected by a day would otherwise end every login session at once, or keep a link good
 that was to hold for five minutes. So the wall clock is asked once, and the time is counted from there on by
-what has passed since the machine was booted, sleep included. What it says differs from the wall clock by what
-that was corrected in the life of this process: it is for comparing with itself, not for showing.
+what has passed since the machine was booted, sleep included. A correction of the wall clock counts from the
+next start on.
 """
 
 import time
