@@ -40,6 +40,7 @@ from rootblood.services.tokens import Tokens
 from rootblood.services.unpackings import Unpackings
 from rootblood.services.upgrades import Upgrades
 from rootblood.services.visits import Visits
+from rootblood.services.watch import Watch
 from rootblood.settings import Settings
 from rootblood.ssh.hostkeys import create_host_key
 from rootblood.stores.base import AccountLocks, DatabaseCopies
@@ -80,6 +81,7 @@ class Core:
     leases: Leases
     outlooks: Outlooks
     reaper: Reaper
+    watch: Watch
     servers: Servers
     visits: Visits
     logins: Logins
@@ -100,8 +102,10 @@ class Core:
         self.engine.apply(settings.environment, settings.limits)
         self.passwords.apply(settings.passwords)
         self.environments.apply(settings.link)
+        self.upgrades.apply(settings.link)
         self.outlooks.apply(settings.reaper)
         self.reaper.apply(settings.reaper)
+        self.environments.crash_loops.apply(settings.crash_loop)
         self.logins.apply(settings.web)
         self.exports.apply(settings.exports)
         self.imports.apply(settings.imports)
@@ -156,6 +160,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             hold=leases.hold,
             if_unused=leases.if_unused,
             locks=locks,
+            crash_loop=settings.crash_loop,
         )
         accounts = Accounts(store, passwords, endings, audit.record)
         homes = HomeSizes(environments)
@@ -199,6 +204,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     lease_settings=settings.leases,
                     settings=settings.reaper,
                 ),
+                watch=Watch(engine, environments, visits),
                 servers=servers,
                 visits=visits,
                 logins=logins,

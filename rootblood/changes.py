@@ -58,6 +58,7 @@ RELOADABLE: Mapping[str, str] = {
         "interval_s idle_stop_s max_unattended_s idle_remove_s warning_s cpu_threshold network_threshold "
         "tmux_jobs max_keep_s"
     ),
+    "crash_loop": "ends within_s first_wait_s max_wait_s",
     "server": "drain_s",
     "log": "level format",
 }

@@ -87,10 +87,10 @@ async def serve(
         try:
             async with notifications.alive(lambda: _status(ssh, web)), asyncio.TaskGroup() as tasks:
                 tasks.create_task(_prepare(core.environments))
-                tasks.create_task(core.audit.keep_small(stop.told))
-                tasks.create_task(core.reaper.watch(stop.told))
-                tasks.create_task(core.exports.expire(stop.told))
-                tasks.create_task(core.bans.watch(closed))
+                for until_told in (core.audit.keep_small, core.reaper.watch, core.exports.expire):
+                    tasks.create_task(until_told(stop.told))
+                for until_closed in (core.bans.watch, core.watch.watch):
+                    tasks.create_task(until_closed(closed))
                 doors = [tasks.create_task(work) for work in serving]
                 address, url = await ssh_ready, await web_ready
                 metrics_url = await metrics_ready if metrics_ready is not None else None
@@ -162,6 +162,8 @@ def _doors(
     core.endings.subscribe(web.ask_again)
     core.bans.subscribe(ssh.close_banned)
     core.bans.subscribe(web.close_banned)
+    core.watch.subscribe(ssh.show)
+    core.watch.subscribe(web.show)
     core.environments.answer_calls(web.answer)
     return ssh, web
 

@@ -513,6 +513,23 @@ class ReaperSettings(_Group):
     """For how long `rb keep` may ask: a week. 0: there is no `rb keep`."""
 
 
+class CrashLoopSettings(_Group):
+    """When an environment that ends by itself again and again is no longer started by the next login."""
+
+    ends: Annotated[int, Field(ge=1)] = 5
+    """So many in a row, each within `within_s`, are a loop."""
+
+    within_s: Seconds = 120.0
+    """So soon after its start."""
+
+    first_wait_s: Seconds = 15.0
+    """For how long nobody but its owner, by the rescue console or the dashboard, or an administrator starts
+    it then; each further end doubles it."""
+
+    max_wait_s: Seconds = 900.0
+    """No wait is longer."""
+
+
 class ServerSettings(_Group):
     """How a server ends, and another one takes over."""
 
@@ -563,6 +580,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     leases: LeaseSettings = LeaseSettings()
     reaper: ReaperSettings = ReaperSettings()
+    crash_loop: CrashLoopSettings = CrashLoopSettings()
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
 

@@ -20,6 +20,11 @@ class EnvironmentState(StrEnum):
     BROKEN = "broken"
     """In a state nothing can be done with but to remove it."""
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether what was started in it is still there, and runs or could go on."""
+        return self in {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
+
 
 class EnsureStep(StrEnum):
     """What `Engine.ensure` is about to do; told only where it takes time."""
@@ -132,6 +137,8 @@ class EnvironmentDetails:
     """In cores."""
 
     pids_limit: int
+    ended: RestartReason | None = None
+    """Why it does not run, as far as the engine can tell; None where it does, or never did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,20 @@ LAST_STOPS = {
 }
 """Why it last stopped."""
 
+ENDS = {
+    RestartReason.OUT_OF_MEMORY: "your environment ran out of memory",
+    RestartReason.ADMINISTRATOR: "your environment was stopped by an administrator",
+    RestartReason.OWNER: "your environment was stopped, as you asked",
+    RestartReason.IDLE: "your environment was stopped as nobody used it",
+    RestartReason.HOST: "your environment ended with the machine or Docker",
+    RestartReason.KILLED: "your environment was killed",
+    RestartReason.STOPPED: "your environment was told to stop",
+    RestartReason.ENDED: "your environment ended by itself",
+    RestartReason.CHANGED: "your environment is made anew, as the image or the settings have changed",
+    RestartReason.REMOVED: "your environment was removed, but not your home",
+}
+"""Why it has just ended, to whoever was in it."""
+
 _MINUTE_S = 60
 _HOUR_S = 60 * _MINUTE_S
 _DAY_S = 24 * _HOUR_S
@@ -60,6 +74,18 @@ def span(seconds: float) -> str:
     if whole < _DAY_S:
         return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
     return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+
+
+def over_first_row(text: str) -> bytes:
+    """What shows `text` in the first row of a terminal, and leaves all else as it is, the cursor too.
+
+    As with wall(1), it is nobody's turn to write there, and what runs in the terminal does not know of it.
+    That row is the first to be scrolled away, or drawn anew, and the last that somebody types in.
+    """
+    # ECMA-48 and DEC's: what does not fit into the row is cut.
+    begin = "\x1b7\x1b[1;1H\x1b[?7l\x1b[0;7m\x1b[2K"
+    end = "\x1b[0m\x1b[?7h\x1b8"
+    return f"{begin} {text} {end}".encode()
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ answer, `ImageMissingError`, `EnvironmentFailedError` when it answers but this e
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -21,6 +21,7 @@ from rootblood.domain.environments import (
     Usage,
     Volume,
 )
+from rootblood.domain.events import EngineEvent
 from rootblood.domain.images import Images
 from rootblood.settings import EnvironmentSettings, LimitsSettings
 
@@ -116,6 +117,13 @@ class Engine(Protocol):
         The process's stdout arrives at the protocol's `data_received`, and its end at `connection_lost`.
         The transport's `write_eof` ends the process's stdin and leaves its stdout open. What it writes to
         stderr goes to the log.
+        """
+
+    def events(self) -> AsyncGenerator[EngineEvent]:
+        """What happens to this installation's environments from now on, whoever does it, without an end.
+
+        An engine that is away is waited for, and then a `LISTENING` says that something may have been missed.
+        Close it, as with `contextlib.aclosing`.
         """
 
     async def volumes(self) -> Sequence[Volume]:

@@ -190,6 +190,10 @@ class Link:
         """Return when the link is closed, by either end."""
         await self._lost.wait()
 
+    def abort(self) -> None:
+        """Give up a link whose other end is gone; whoever is on it learns of that."""
+        self._connection.abort()
+
     async def close(self) -> None:
         """Close the link and what still runs on its channels."""
         self._connection.close()

@@ -54,17 +54,27 @@ class _Entry:
     retired: list[Link] = field(default_factory=list)
     closing: asyncio.TimerHandle | None = None
 
+    @property
+    def links(self) -> list[Link]:
+        """All that there are, good or bad."""
+        return [*self.retired, self.link] if self.link is not None else [*self.retired]
+
     async def usable(self, open_new: Opener, on_step: StepListener | None) -> Link:
         """The link, opened if there is none that works."""
         if self.link is not None and not self.link.is_open:
-            self.retired.append(self.link)
-            self.link = None
+            self.retire()
         if self.link is not None:
             return self.link
         if self.opening is None:
             self.opening = _Opening(open_new)
             self.opening.task.add_done_callback(self._opened)
         return await self.opening.wait(on_step)
+
+    def retire(self) -> None:
+        """Lend the link to nobody any more; it is closed with the others."""
+        if self.link is not None:
+            self.retired.append(self.link)
+            self.link = None
 
     def _opened(self, task: asyncio.Task[Link]) -> None:
         self.opening = None
@@ -77,7 +87,7 @@ class _Entry:
             task = self.opening.task
             task.cancel()
             await asyncio.wait([task])
-        links = [*self.retired, self.link] if self.link is not None else self.retired
+        links = self.links
         self.retired, self.link = [], None
         await asyncio.gather(*(link.close() for link in links))
 
@@ -110,7 +120,25 @@ class LinkPool:
 
     def is_used(self, userhash: str) -> bool:
         """Whether somebody has a link of this account now, shared or of their own."""
-        return any(entry.users for key, entry in self._entries.items() if key.partition(" ")[0] == userhash)
+        return any(entry.users for entry in self._entries_of(userhash))
+
+    def linked(self) -> set[str]:
+        """The accounts that have links."""
+        return {_userhash(key) for key, entry in self._entries.items() if entry.links}
+
+    def drop(self, userhash: str) -> None:
+        """Give up the account's links, as their environment has ended; the next use opens a new one."""
+        for entry in self._entries_of(userhash):
+            for link in entry.links:
+                link.abort()
+
+    def retire(self, userhash: str) -> None:
+        """Have the account's next use open a new link; what goes on on the old ones stays there."""
+        for entry in self._entries_of(userhash):
+            entry.retire()
+
+    def _entries_of(self, userhash: str) -> list[_Entry]:
+        return [entry for key, entry in self._entries.items() if _userhash(key) == userhash]
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
@@ -148,3 +176,7 @@ class LinkPool:
             if entry.closing is not None:
                 entry.closing.cancel()
         await asyncio.gather(*self._closers, *(entry.close() for entry in entries))
+
+
+def _userhash(key: str) -> str:
+    return key.partition(" ")[0]

@@ -47,10 +47,12 @@ from rootblood.link.keys import LinkKeys
 from rootblood.link.link import Link, open_link
 from rootblood.link.pool import LinkPool, StepListener
 from rootblood.services.audit import Record, unrecorded
+from rootblood.services.crashes import CrashLoops
+from rootblood.services.ends import Ends
 from rootblood.services.leases import Hold, IfUnused, always_unused, unheld
 from rootblood.services.metrics import UNMEASURED, Metrics
 from rootblood.services.visits import Visits
-from rootblood.settings import LinkSettings
+from rootblood.settings import CrashLoopSettings, LinkSettings
 from rootblood.stores.base import AccountLocks, AccountStore
 from rootblood.stores.locks import ProcessLocks
 
@@ -118,6 +120,7 @@ class Environments:
         hold: Hold = unheld,
         if_unused: IfUnused = always_unused,
         locks: AccountLocks | None = None,
+        crash_loop: CrashLoopSettings | None = None,
     ) -> None:
         """Take the parts; without `locks`, no other process may use the same ones."""
         self._engine = engine
@@ -130,6 +133,12 @@ class Environments:
         self._hold = hold
         self._if_unused = if_unused
         self._locks = locks or ProcessLocks()
+        self.ends = Ends()
+        """How environments have just come to their ends: see `rootblood.services.watch`."""
+
+        self.crash_loops = CrashLoops(crash_loop)
+        """Which of them no login starts for a while; the same counts their ends."""
+
         self._pool = LinkPool(settings.idle_grace_s)
         self._installing = asyncio.Lock()
         self._installed = False
@@ -228,10 +237,13 @@ class Environments:
     ) -> Environment:
         """Make, start or resume the account's environment, if it does not run already.
 
+        Whoever asks for that as such is not held up by a crash loop; those who come in by `link` are.
+
         Raises:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it does not run.
             StoreUnavailableError: the name could not be published.
         """
+        self.crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "start"):
             return await self._start(account, on_step, by)
 
@@ -255,6 +267,7 @@ class Environments:
         details = await self._engine.inspect(account.userhash)
         if details is not None and details.environment.state is EnvironmentState.RUNNING:
             return details.environment
+        self.crash_loops.let_in(account.userhash)
         async with self._locks.hold(account.userhash):
             return await self._ensure_locked(account, on_step)
 
@@ -298,6 +311,7 @@ class Environments:
                 "the image of the environments is missing, so nothing was stopped; ask your administrator"
             )
         await self._make_known(account)
+        self.crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "restart"), self._locks.hold(account.userhash):
             await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
             environment = await self._ensure_locked(account, on_step)
@@ -483,6 +497,20 @@ class Environments:
     async def list(self) -> list[Environment]:
         """All environments of this installation."""
         return await self._engine.list()
+
+    def linked(self) -> set[str]:
+        """Into whose environments there are links."""
+        return self._pool.linked()
+
+    def renew_links(self, userhash: str) -> None:
+        """Have the next login make sure that the environment runs, whatever the links there are look like."""
+        self._pool.retire(userhash)
+
+    async def drop_links(self, userhash: str) -> None:
+        """Give up the links into an environment that has ended, unless it has been started again since."""
+        details = await self._engine.inspect(userhash)
+        if details is None or not details.environment.state.is_alive:
+            self._pool.drop(userhash)
 
     async def close(self) -> None:
         """Close all links. Environments keep running."""

@@ -14,6 +14,7 @@ import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
+from rootblood.domain.environments import RestartReason
 from rootblood.domain.leases import LeaseKind
 from rootblood.errors import EnvironmentBrokenError
 from rootblood.link.link import Link
@@ -83,6 +84,10 @@ class Terminals:
                 yield terminal
             finally:
                 terminal.close()
+
+    async def why_ended(self, userhash: str, *, since: float, patience_s: float) -> RestartReason | None:
+        """Why an environment has ended since somebody came in: see `Ends.since`."""
+        return await self._environments.ends.since(userhash, since, patience_s=patience_s)
 
     async def _connect(
         self, link: Link, account: Account, size: TerminalSize, session: str | None

@@ -102,6 +102,10 @@ class Upgrades:
         self._keys = keys
         self._settings = settings
 
+    def apply(self, settings: LinkSettings) -> None:
+        """Go by these settings from the next trial on."""
+        self._settings = settings
+
     async def images(self) -> tuple[Images, list[ImageUse]]:
         """The images of this installation, and what was made of each: the current one, and so on.
 

@@ -71,7 +71,7 @@ class Visits:
             return Arrival(before=await self._store.record_login(account.userhash, login))
 
         self._record(account, Action.LOGGED_IN, by, method)
-        return self._start(account, record())
+        return self._start(account.userhash, record())
 
     async def last_login(self, account: Account) -> Login | None:
         """The account's last login, if there was one. Raises `StoreUnavailableError`."""
@@ -79,7 +79,7 @@ class Visits:
 
     def restarted(self, account: Account, reason: RestartReason) -> None:
         """Remember, in the background, what the account has to be told of its environment."""
-        task = self._start(account, self._store.record_restart(account.userhash, reason))
+        task = self._start(account.userhash, self._store.record_restart(account.userhash, reason))
         self._recording[account.userhash] = task
         task.add_done_callback(
             lambda _: self._recording.get(account.userhash) is task and self._recording.pop(account.userhash)
@@ -91,7 +91,7 @@ class Visits:
         waiting = [arrival] if recording is None else [arrival, recording]
         deadline = asyncio.get_running_loop().time() + _PATIENCE_S
         await asyncio.wait(waiting, timeout=_PATIENCE_S)
-        asking = self._start(account, self._store.restart(account.userhash))
+        asking = self._start(account.userhash, self._store.restart(account.userhash))
         await asyncio.wait([asking], timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
         arrived = arrival.result() if arrival.done() else None
         restart = asking.result() if asking.done() else None
@@ -106,27 +106,33 @@ class Visits:
     def told(self, account: Account, news: News) -> None:
         """Forget, in the background, what the account has been told."""
         if news.restart is not None:
-            self._start(account, self._store.forget_restart(account.userhash, news.restart))
+            self._start(account.userhash, self._store.forget_restart(account.userhash, news.restart))
 
     async def stopping(self, account: Account, reason: StopReason) -> StopReason | None:
         """Remember why the environment is about to be stopped; returns what to give `not_stopped`."""
-        return await self._start(account, self._store.replace_stop(account.userhash, reason))
+        return await self._start(account.userhash, self._store.replace_stop(account.userhash, reason))
 
     async def not_stopped(self, account: Account, before: StopReason | None) -> None:
         """Take back what `stopping` remembered."""
-        await self._start(account, self._store.replace_stop(account.userhash, before))
+        await self._start(account.userhash, self._store.replace_stop(account.userhash, before))
+
+    async def stop_reason(self, userhash: str) -> StopReason | None:
+        """Why RootBlood stops the environment, or has stopped it. As `news`, never fails or takes long."""
+        asking = self._start(userhash, self._store.stop_reason(userhash))
+        await asyncio.wait([asking], timeout=_PATIENCE_S)
+        return asking.result() if asking.done() else None
 
     async def close(self) -> None:
         """Wait for what is being written."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _start(self, account: Account, work: Coroutine[Any, Any, _Result]) -> "asyncio.Task[_Result | None]":
+    def _start(self, userhash: str, work: Coroutine[Any, Any, _Result]) -> "asyncio.Task[_Result | None]":
         async def logged() -> _Result | None:
             try:
                 return await work
             except RootBloodError as error:
-                _log.warning("visit_not_recorded", userhash=account.userhash, cause=str(error))
+                _log.warning("visit_not_recorded", userhash=userhash, cause=str(error))
                 return None
 
         task = asyncio.get_running_loop().create_task(logged())

@@ -209,6 +209,17 @@ class Connection(asyncssh.SSHServer):
         """The connections of this account at this server, this one among them, oldest first."""
         return self._door.connections_of(self.account_name)
 
+    def show(self, text: str) -> None:
+        """Show a line on the terminals that are in the environment."""
+        for session in self._sessions:
+            if isinstance(session, ClientSession):
+                session.show(text)
+
+    @property
+    def userhash(self) -> str:
+        """Of the account that logged in; empty where that was not looked up yet."""
+        return self._account.userhash if self._account is not None else ""
+
     def drain(self, drain_s: float) -> None:
         """Leave as soon as nothing is lost with it; as `Departure.begin`."""
         self._departure.begin(drain_s)

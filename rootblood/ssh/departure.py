@@ -22,7 +22,7 @@ _HEARING_S = 2.0
 """From the end of its channels to that of the connection: OpenSSH's client forgets, with the connection, what
 it has not shown yet."""
 
-_PLAIN_SCREEN = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1049l\x1b[?25h\x1b[0m\r\x1b[K"
+PLAIN_SCREEN = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1049l\x1b[?25h\x1b[0m\r\x1b[K"
 """Ends what tmux had switched on, as it cannot do that itself any more: reports of the mouse, brackets around
 what is pasted, the second screen, on which the line would go unseen, and a hidden cursor."""
 
@@ -119,7 +119,7 @@ class Departure:
 def take_leave(channel: "asyncssh.SSHServerChannel[bytes]", *, terminal: bool) -> None:
     """Tell the client that the server stops, and close the channel, without a status: it did not end."""
     if not channel.is_closing():
-        plain = _PLAIN_SCREEN if terminal else b""
+        plain = PLAIN_SCREEN if terminal else b""
         channel.write_stderr(plain + message_line(RESTARTING, terminal=terminal))
     channel.close()
 

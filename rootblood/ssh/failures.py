@@ -16,6 +16,12 @@ from rootblood.errors import (
 INTERNAL_STATUS = os.EX_SOFTWARE
 INTERNAL_MESSAGE = "something went wrong inside RootBlood; it is in the server's log, ask your administrator"
 
+BROKEN_OFF = "your environment was stopped or the way into it broke off"
+"""What is said where nobody has told why in time."""
+
+CAUSE_S = 2.0
+"""For word of why; it comes within milliseconds, unless the engine is away."""
+
 _STATUSES: tuple[tuple[type[RootBloodError], int], ...] = (
     (EngineUnavailableError, os.EX_UNAVAILABLE),
     (StoreUnavailableError, os.EX_UNAVAILABLE),

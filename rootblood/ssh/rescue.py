@@ -6,6 +6,7 @@ of the link, bridged onto the client's as `rootblood.ssh.session` does it, and t
 
 import asyncio
 import codecs
+import time
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -15,6 +16,7 @@ from asyncssh.editor import SSHLineEditor
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
+from rootblood.domain.rendering import ENDS
 from rootblood.errors import EnvironmentFailedError
 from rootblood.link.link import Pty, SessionRequest
 from rootblood.link.waiting import first_of
@@ -22,7 +24,7 @@ from rootblood.ssh.channel import command_bytes
 from rootblood.ssh.console import DONE, FAILED, Console
 from rootblood.ssh.departure import take_leave, warn
 from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment, accepted_term
-from rootblood.ssh.failures import INTERNAL_MESSAGE
+from rootblood.ssh.failures import BROKEN_OFF, CAUSE_S, INTERNAL_MESSAGE
 from rootblood.ssh.resizing import Resizing, Size, clamped_size
 from rootblood.ssh.session import LinkSession
 
@@ -300,6 +302,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
     async def shell(self, account: Account) -> int:
         """Hand the terminal to a shell in the environment, and return its exit status."""
         self._raw = True
+        came_in_at = time.monotonic()
         try:
             async with self._connection.environments.fresh_link(account, by=self._connection.actor) as link:
                 request = SessionRequest(
@@ -311,7 +314,10 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         finally:
             self._part()
         if session.exit_status is None and session.exit_signal is None and not self._gone.is_set():
-            raise EnvironmentFailedError("your environment was stopped or the way into it broke off")
+            cause = await self._connection.environments.ends.since(
+                account.userhash, came_in_at, patience_s=CAUSE_S
+            )
+            raise EnvironmentFailedError(BROKEN_OFF if cause is None else ENDS[cause])
         return FAILED if session.exit_status is None else session.exit_status
 
     def _join(self, channel: "asyncssh.SSHClientChannel[bytes]") -> None:

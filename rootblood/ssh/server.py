@@ -170,6 +170,12 @@ class SSHDoor:
         for connection in list(self._connections):
             connection.leave_if_banned()
 
+    def show(self, userhash: str, text: str) -> None:
+        """Show a line on the terminals that an account has open in its environment."""
+        for connection in self._connections:
+            if connection.userhash == userhash:
+                connection.show(text)
+
     def ask_again(self, account: Account) -> None:
         """Have the connections of an account closed at once, should it not be allowed in any more."""
         for connection in self.connections_of(account.name):

@@ -12,6 +12,7 @@ later ones.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,14 +23,17 @@ from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep
+from rootblood.domain.rendering import ENDS, over_first_row
 from rootblood.errors import EnvironmentFailedError, RootBloodError
 from rootblood.link.link import Link, Pty, SessionRequest
 from rootblood.link.waiting import first_of
 from rootblood.services.visits import News
 from rootblood.ssh.channel import command_bytes
-from rootblood.ssh.departure import take_leave, warn
+from rootblood.ssh.departure import PLAIN_SCREEN, take_leave, warn
 from rootblood.ssh.environment import ClientEnvironment, accepted_term, command_variables
 from rootblood.ssh.failures import (
+    BROKEN_OFF,
+    CAUSE_S,
     INTERNAL_MESSAGE,
     INTERNAL_STATUS,
     exit_status,
@@ -49,6 +53,13 @@ _SIGNALS = frozenset(
 """RFC 4254 section 6.10."""
 
 _HANGUP_SIGNALS = ("HUP", "TERM", "KILL")
+
+_DOUBT_S = 0.3
+"""As `CAUSE_S`, where a program ended as it would have of itself, or with its environment."""
+
+_KILLED_STATUSES = {128 + number for number in (1, 9, 15)}
+"""What a shell makes of a program that was hung up on, killed or terminated."""
+
 _ERASE_LINE = b"\r\x1b[K"
 
 
@@ -115,6 +126,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._gone = asyncio.Event()
         self._resizing: Resizing | None = None
         self._progress_shown = False
+        self._joined_at = 0.0
 
     @property
     def activity(self) -> str:
@@ -232,7 +244,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
                 if not session.closed.is_set():
                     await self._hang_up(channel, session)
                 else:
-                    self._finish(session)
+                    await self._finish(session)
         except RootBloodError as error:
             self._connection.log.warning("session_failed", cause=str(error))
             self._fail(explanation(error, self._connection.account_name), exit_status(error))
@@ -293,6 +305,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         if self._progress_shown and not self._channel.is_closing():
             self._channel.write(_ERASE_LINE)
         self._upstream = channel
+        self._joined_at = time.monotonic()
         if self._pty is not None and opened_with is not None:
             self._resizing = Resizing(
                 opened_with.size,
@@ -309,17 +322,32 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         if not self._gone.is_set():
             self._channel.resume_reading()
 
-    def _finish(self, session: LinkSession) -> None:
+    async def _finish(self, session: LinkSession) -> None:
+        cause = await self._connection.environments.ends.since(
+            self._connection.userhash, self._joined_at, patience_s=self._patience_s(session)
+        )
+        if session.exit_signal is None and session.exit_status is None:
+            if self._pty is not None and not self._channel.is_closing():
+                self._channel.write(PLAIN_SCREEN)
+            raise EnvironmentFailedError(f"{BROKEN_OFF if cause is None else ENDS[cause]}; connect again")
+        if cause is not None:
+            self._complain(f"{ENDS[cause]}; connect again")
+        self._channel.write_eof()
         if session.exit_signal is not None:
-            self._channel.write_eof()
             self._channel.exit_with_signal(session.exit_signal, core_dumped=False, msg="", lang="")
         elif session.exit_status is not None:
-            self._channel.write_eof()
             self._channel.exit(session.exit_status)
-        else:
-            raise EnvironmentFailedError(
-                "your environment was stopped or the way into it broke off; connect again"
-            )
+
+    def _patience_s(self, session: LinkSession) -> float:
+        """How long to wait for word that the environment has ended, by how this session has."""
+        if session.exit_signal is not None:
+            return _DOUBT_S if session.exit_signal in _HANGUP_SIGNALS else 0.0
+        if session.exit_status is None:
+            return CAUSE_S
+        # tmux, in the way of a shell, ends with status 1 when it is told to.
+        is_shell = self._pty is not None and self._command is None
+        doubtful = session.exit_status in _KILLED_STATUSES or (is_shell and session.exit_status != 0)
+        return _DOUBT_S if doubtful else 0.0
 
     async def _hang_up(self, channel: "asyncssh.SSHClientChannel[bytes]", session: LinkSession) -> None:
         """End what ran on the channel after its client vanished, as a terminal's hang-up would.
@@ -344,8 +372,16 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             self._channel.write(_ERASE_LINE + f"rootblood: {step} your environment ...".encode())
 
     def _fail(self, message: str, status: int) -> None:
-        if not self._channel.is_closing():
-            if self._progress_shown:
-                self._channel.write(_ERASE_LINE)
-            self._channel.write_stderr(message_line(message, terminal=self._pty is not None))
+        if self._progress_shown and not self._channel.is_closing():
+            self._channel.write(_ERASE_LINE)
+        self._complain(message)
         self._channel.exit(status)
+
+    def _complain(self, message: str) -> None:
+        if not self._channel.is_closing():
+            self._channel.write_stderr(message_line(message, terminal=self._pty is not None))
+
+    def show(self, text: str) -> None:
+        """Show a line on the client's terminal, if it has one, without disturbing what is there."""
+        if self._pty is not None and not self._channel.is_closing():
+            self._channel.write(over_first_row(text))

@@ -196,6 +196,9 @@ class VisitStore(Protocol):
         That can be put back where there was nothing to stop.
         """
 
+    async def stop_reason(self, userhash: str) -> StopReason | None:
+        """Why RootBlood stops the environment, or has stopped it; None where it does not."""
+
     async def record_restart(self, userhash: str, reason: RestartReason) -> None:
         """Remember that the environment was started again, and why, until somebody has been told.
 

@@ -255,6 +255,11 @@ class WebDoor:
         if self._sockets is not None:
             self._sockets.ask_again(account.userhash)
 
+    def show(self, userhash: str, text: str) -> None:
+        """Show a line on the terminals that an account has open."""
+        if self._sockets is not None:
+            self._sockets.show(userhash, text)
+
     def close_banned(self) -> None:
         """Close terminals, and break off requests, that come from networks that are banned by now."""
         if self._sockets is not None:

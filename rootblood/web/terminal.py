@@ -13,6 +13,7 @@ full, nothing more is read from the link.
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.environments import EnsureStep
+from rootblood.domain.environments import EnsureStep, RestartReason
+from rootblood.domain.rendering import ENDS, over_first_row
 from rootblood.domain.tmux import NEW, is_session
 from rootblood.domain.visitors import Visitor
 from rootblood.errors import RootBloodError
@@ -89,6 +91,16 @@ LOGGED_OUT = Ending(4401, "you are logged out")
 FAILED_CODE = 4503
 """There is no terminal, and the reason says why: a message of `RootBloodError`."""
 
+ENDED_CODE = 4504
+"""The environment has ended, and the reason says why. The page does not connect anew by itself: that would
+undo what somebody may have meant, and nobody would have read why."""
+
+_CAUSE_S = 2.0
+"""For word of why a way in broke off; it comes within milliseconds, unless the engine is away."""
+
+_DOUBT_S = 0.3
+"""The same, where a session ended as it would have of itself, or with its environment."""
+
 CRASHED = Ending(WSCloseCode.INTERNAL_ERROR, "internal error; your administrator finds it in the log")
 
 Admit = Callable[[web.Request], Awaitable[Account]]
@@ -110,6 +122,9 @@ class TerminalOpener(Protocol):
         on_step: StepListener | None = None,
     ) -> AbstractAsyncContextManager[Terminal]:
         """Lend a terminal; raises `RootBloodError` where there is none."""
+
+    async def why_ended(self, userhash: str, *, since: float, patience_s: float) -> RestartReason | None:
+        """Why an environment has ended since somebody came in: see `rootblood.services.ends.Ends.since`."""
 
 
 class TerminalSockets:
@@ -167,6 +182,11 @@ class TerminalSockets:
         """Ask now who of those with a terminal of this account may still have one."""
         for connection in self._open.get(userhash, ()):
             connection.in_doubt.set()
+
+    def show(self, userhash: str, text: str) -> None:
+        """Show a line on the open terminals of an account."""
+        for connection in self._open.get(userhash, ()):
+            connection.show(text)
 
     @property
     def count(self) -> int:
@@ -250,6 +270,7 @@ class _Socket:
         self._size = TerminalSize(80, 24)
         self._resized = asyncio.Event()
         self._steps: asyncio.Queue[EnsureStep] = asyncio.Queue()
+        self._notices: asyncio.Queue[str] = asyncio.Queue()
 
     async def prepare(self) -> None:
         """Answer the handshake.
@@ -277,8 +298,19 @@ class _Socket:
                 return
             opening = terminals.open(account, self._size, session=session, on_step=self._steps.put_nowait)
             async with opening as terminal:
+                came_in_at = time.monotonic()
+
+                async def why_ended(patience_s: float) -> Ending | None:
+                    cause = await terminals.why_ended(
+                        account.userhash, since=came_in_at, patience_s=patience_s
+                    )
+                    return Ending(ENDED_CODE, ENDS[cause]) if cause is not None else None
+
                 await first_of(
-                    self._pass_output(terminal), self._pass_input(terminal), self._pass_sizes(terminal)
+                    self._pass_output(terminal, why_ended),
+                    self._pass_input(terminal),
+                    self._pass_sizes(terminal),
+                    self._tell_notices(),
                 )
         except RootBloodError as error:
             _log.warning("terminal_failed", userhash=account.userhash, cause=str(error))
@@ -286,6 +318,10 @@ class _Socket:
         except Exception:  # noqa: BLE001 - the edge
             _log.exception("terminal_crashed", userhash=account.userhash)
             self._end(CRASHED)
+
+    def show(self, text: str) -> None:
+        """Show a line on the terminal, without disturbing what is there."""
+        self._notices.put_nowait(text)
 
     async def tell_steps(self) -> None:
         """Tell the browser each step of starting the environment; never returns."""
@@ -321,7 +357,15 @@ class _Socket:
         self._size = size
         return True
 
-    async def _pass_output(self, terminal: Terminal) -> None:
+    async def _tell_notices(self) -> None:
+        while True:
+            text = await self._notices.get()
+            await self._may_send.wait()
+            await self.response.send_bytes(_OUTPUT + over_first_row(text))
+
+    async def _pass_output(
+        self, terminal: Terminal, why_ended: Callable[[float], Awaitable[Ending | None]]
+    ) -> None:
         try:
             while output := await terminal.read():
                 for start in range(0, len(output), _MAX_MESSAGE_BYTES):
@@ -333,9 +377,9 @@ class _Socket:
                     await asyncio.sleep(_GATHERING_S)
         except OSError as error:  # the browser's end as well: then nobody is left to be told
             _log.info("terminal_broke_off", cause=str(error))
-            self._end(BROKEN_OFF)
+            self._end(await why_ended(_CAUSE_S) or BROKEN_OFF)
         else:
-            self._end(OVER)
+            self._end(await why_ended(_DOUBT_S) or OVER)
 
     async def _pass_input(self, terminal: Terminal) -> None:
         async for message in self.response:

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from rootblood.domain.environments import RestartReason
 from rootblood.domain.homes import HomeSize
-from rootblood.domain.rendering import home_size, moment, shown, size, span, table
+from rootblood.domain.rendering import ENDS, LAST_STOPS, home_size, moment, shown, size, span, table
 
 AT = datetime(2026, 11, 23, 18, 4, 5, tzinfo=UTC)
 
@@ -69,3 +70,7 @@ def test_columns_are_as_wide_as_they_need_to_be() -> None:
 )
 def test_sizes_of_homes_say_how_far_to_believe_them(home: HomeSize, text: str) -> None:
     assert text == home_size(home)
+
+
+def test_there_are_words_for_every_end() -> None:
+    assert set(RestartReason) == ENDS.keys() == LAST_STOPS.keys()

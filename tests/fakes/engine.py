@@ -11,7 +11,15 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,6 +36,7 @@ from rootblood.domain.environments import (
     Usage,
     Volume,
 )
+from rootblood.domain.events import EngineEvent, EventKind
 from rootblood.domain.images import Image, Images
 from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.errors import (
@@ -69,6 +78,9 @@ class FakeHost:
 
     identities: dict[tuple[str, str], Identity] = field(default_factory=dict)
     """What was installed, by instance and name."""
+
+    listeners: list[tuple[str, asyncio.Queue[EngineEvent]]] = field(default_factory=list)
+    """Who is told what happens, by instance."""
 
     built: Image = field(default_factory=lambda: new_image("first"))
     """What the name of the image stands for."""
@@ -198,6 +210,8 @@ class FakeEngine:
             image_id=image.id,
         )
         restarted = reason if now.state is EnvironmentState.STOPPED else None
+        if now.state is EnvironmentState.STOPPED:
+            self.tell(EngineEvent(EventKind.STARTED, identity.userhash))
         return replace(self._set(replace(now, state=EnvironmentState.RUNNING)), restarted=restarted)
 
     async def stop(self, userhash: str, *, grace_s: float = STOP_GRACE_S) -> bool:
@@ -206,6 +220,7 @@ class FakeEngine:
         found = self._find(userhash)
         if found is None or found.state is EnvironmentState.STOPPED:
             return False
+        self.tell(EngineEvent(EventKind.STOPPING, userhash))
         self.end_by_hand(userhash, RestartReason.STOPPED)
         return True
 
@@ -241,6 +256,7 @@ class FakeEngine:
             memory_limit_bytes=1024 * 1024 * 1024,
             cpu_limit=1.0,
             pids_limit=PIDS_LIMIT,
+            ended=self.host.ends[userhash] if found.state is EnvironmentState.STOPPED else None,
         )
 
     async def stats(self, userhash: str) -> Usage | None:
@@ -303,6 +319,16 @@ class FakeEngine:
         self._stderr_transports.append(stderr)
         transport, protocol = await loop.create_connection(protocol_factory, sock=ours)
         return transport, protocol
+
+    async def events(self) -> AsyncGenerator[EngineEvent]:
+        mine: tuple[str, asyncio.Queue[EngineEvent]] = (self.instance, asyncio.Queue())
+        self.host.listeners.append(mine)
+        try:
+            yield EngineEvent(EventKind.LISTENING)
+            while True:
+                yield await mine[1].get()
+        finally:
+            self.host.listeners.remove(mine)
 
     async def volumes(self) -> Sequence[Volume]:
         await self._answer()
@@ -401,18 +427,40 @@ class FakeEngine:
 
     # What an operator might do by hand, past every promise.
 
-    def end_by_hand(self, userhash: str, reason: RestartReason = RestartReason.KILLED) -> None:
+    def end_by_hand(
+        self, userhash: str, reason: RestartReason = RestartReason.KILLED, *, asked: bool = True
+    ) -> None:
         found = self.host.containers[userhash][1]
         self._end_processes(userhash)
         self.host.ends[userhash] = reason
         self._set(replace(found, state=EnvironmentState.STOPPED))
+        self._tell_end(userhash, reason, asked=asked)
 
     def pause_by_hand(self, userhash: str) -> None:
         self._set(replace(self.host.containers[userhash][1], state=EnvironmentState.PAUSED))
+        self.tell(EngineEvent(EventKind.PAUSED, userhash))
 
     def remove_by_hand(self, userhash: str) -> bool:
         self._end_processes(userhash)
-        return self.host.containers.pop(userhash, None) is not None
+        ran = self._runs(userhash)
+        there = self.host.containers.pop(userhash, None) is not None
+        if ran:
+            self._tell_end(userhash, RestartReason.REMOVED, asked=True)
+        if there:
+            self.tell(EngineEvent(EventKind.REMOVED, userhash))
+        return there
+
+    def tell(self, event: EngineEvent) -> None:
+        """Have it happen, as far as listeners know."""
+        for instance, events in self.host.listeners:
+            if instance == self.instance:
+                events.put_nowait(event)
+
+    def _tell_end(self, userhash: str, reason: RestartReason, *, asked: bool) -> None:
+        status = 0 if reason is RestartReason.STOPPED else 137
+        self.tell(
+            EngineEvent(EventKind.ENDED, userhash, reason=reason, asked=asked, exit_status=status, ran_s=0.0)
+        )
 
     async def _answer(self) -> None:
         await asyncio.sleep(0)  # as with any real engine, somebody else may run meanwhile

@@ -11,6 +11,7 @@ from pathlib import Path
 from rootblood.domain.accounts import Account, new_userhash
 from rootblood.domain.environments import EnvironmentState, Identity
 from rootblood.link.keys import LinkKeys, create_link_keys, read_link_keys
+from rootblood.link.link import ENTER_PROGRAM
 from rootblood.services.accounts import Accounts
 from rootblood.services.activity import Activity
 from rootblood.services.endings import Endings
@@ -27,7 +28,7 @@ from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.idleness import SqlIdlenessStore
 from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.visits import SqlVisitStore
-from tests.fakes import tmux
+from tests.fakes import sshd, tmux
 from tests.fakes.clocks import Clocks
 from tests.fakes.engine import FakeEngine, FakeHost
 
@@ -151,8 +152,13 @@ async def made_ground(directory: Path, template: Path) -> AsyncIterator[Ground]:
     (directory / "host").mkdir()
     clocks = Clocks()
     database = Database(Settings(state_dir=directory / "state"))
+    host = FakeHost(directory / "host")
     engine = FakeEngine(
-        FakeHost(directory / "host"), programs={"/usr/bin/tmux": [sys.executable, tmux.__file__]}
+        host,
+        programs={
+            "/usr/bin/tmux": [sys.executable, tmux.__file__],
+            ENTER_PROGRAM: [sys.executable, sshd.__file__, str(host.system("default"))],
+        },
     )
     store = SqlAccountStore(database, Settings().accounts)
     visit_store = SqlVisitStore(database)

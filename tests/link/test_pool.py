@@ -22,6 +22,9 @@ class FakeLink:
         self.is_open = True
         self.closed = asyncio.Event()
 
+    def abort(self) -> None:
+        self.is_open = False
+
     async def close(self) -> None:
         self.is_open = False
         self.closed.set()
@@ -183,6 +186,31 @@ async def test_closing_closes_every_link_and_lets_late_users_go(pool: LinkPool, 
         await pool.close()
         assert [False, False] == [link.is_open for link in opener.opened]
     await asyncio.sleep(2 * GRACE_S)  # what the late user left behind ends without an error
+
+
+async def test_what_is_dropped_is_replaced_at_the_next_use_and_others_stay(
+    pool: LinkPool, opener: Opener
+) -> None:
+    assert set() == pool.linked()
+    for key in (ALICE, f"{ALICE} /agent", BOB):
+        await use(pool, opener, key)
+    assert {ALICE, BOB} == pool.linked()
+    pool.drop(ALICE)
+    assert [False, False, True] == [link.is_open for link in opener.opened]
+    assert (await use(pool, opener)).is_open
+    assert 4 == opener.tries
+
+
+async def test_what_is_retired_goes_on_for_those_who_have_it_and_others_get_a_new_one(
+    pool: LinkPool, opener: Opener
+) -> None:
+    async with pool.link(ALICE, opener) as link:
+        pool.retire(ALICE)
+        assert link.is_open
+        assert link is not await use(pool, opener)
+        assert [True, True] == [opened.is_open for opened in opener.opened]
+    for opened in opener.opened:
+        await closed(opened)
 
 
 async def test_another_grace_counts_for_a_link_that_is_open(opener: Opener) -> None:

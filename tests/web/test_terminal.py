@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ import pytest
 from aiohttp import web
 
 from rootblood.domain.accounts import Account, AccountState
-from rootblood.domain.environments import EnsureStep
+from rootblood.domain.environments import EnsureStep, RestartReason
+from rootblood.domain.rendering import over_first_row
 from rootblood.errors import EnvironmentBrokenError, StoreUnavailableError
 from rootblood.link.pool import StepListener
 from rootblood.services.ttyd import Terminal, TerminalSize, connect
-from rootblood.web.terminal import FAILED_CODE, MAX_SOCKETS, TerminalSockets, parse_size
+from rootblood.web.terminal import ENDED_CODE, FAILED_CODE, MAX_SOCKETS, TerminalSockets, parse_size
 from tests.fakes.ttyd import FakeTtyd, SocketStream, connect_stream
 
 ALICE = Account(
@@ -45,6 +47,15 @@ class SocketTerminals:
 
     steps: list[EnsureStep] = field(default_factory=list)
     """What it takes to get there."""
+
+    ended: RestartReason | None = None
+    """What has become of the environment, as the engine will tell."""
+
+    async def why_ended(self, userhash: str, *, since: float, patience_s: float) -> RestartReason | None:
+        assert ALICE.userhash == userhash
+        assert since <= time.monotonic()
+        assert patience_s > 0
+        return self.ended
 
     @asynccontextmanager
     async def open(
@@ -461,6 +472,33 @@ async def test_what_ceases_to_be_a_ttyd_breaks_off(door: Door, frame: bytes) -> 
     async with door.page() as page:
         assert b"first" == await received(page, 5)
         assert 1012 == (await ending(page))[0]
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+async def test_what_ended_with_its_environment_is_told_why(door: Door, *, breaks_off: bool) -> None:
+    async def end(websocket: web.WebSocketResponse) -> None:
+        await websocket.send_bytes(b"0last")
+        if breaks_off:
+            transport = websocket._req.transport if websocket._req is not None else None
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(b"\x81")
+            transport.write(b"\xff" * 10)
+            await websocket.receive()
+
+    door.ttyd.session = end
+    door.terminals.ended = RestartReason.OUT_OF_MEMORY
+    async with door.page() as page:
+        assert b"last" == await received(page, 4)
+        assert (ENDED_CODE, "your environment ran out of memory") == await ending(page)
+
+
+async def test_a_notice_is_drawn_over_the_first_row_of_each_terminal_of_the_account(door: Door) -> None:
+    async with door.page() as one, door.page() as two:
+        await until(lambda: door.ttyd.clients == 2)
+        door.sockets.show("b" * 32, "not for alice")
+        door.sockets.show(ALICE.userhash, "look here")
+        shown = over_first_row("look here")
+        assert [shown, shown] == [await received(page, len(shown)) for page in (one, two)]
 
 
 def test_a_size_is_told_in_numbers_and_kept_within_reason() -> None:

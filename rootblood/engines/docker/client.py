@@ -31,6 +31,9 @@ _log = structlog.stdlib.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_OWN_CONNECTIONS = 2
+"""Of a client that one thread has to itself: one is busy, and one is to ask with meanwhile."""
+
 AWAY = "the container engine does not answer; try again in a moment, or ask your administrator"
 
 IMAGE_MISSING = (
@@ -78,6 +81,13 @@ class DockerClient:
         except (requests.RequestException, DockerException, OSError) as error:
             _log.warning("engine_unavailable", url=self._url, cause=str(error))
             raise EngineUnavailableError(AWAY) from error
+
+    def connect(self) -> docker.APIClient:
+        """Make a client of the caller's own, in the caller's thread; raises what the SDK and `requests` do.
+
+        For a call that takes as long as the server runs, which would keep one of the threads here busy.
+        """
+        return ClosingClient(self._url, timeout_s=int(self._timeout_s), connections=_OWN_CONNECTIONS)
 
     def _client(self) -> docker.APIClient:
         with self._making:

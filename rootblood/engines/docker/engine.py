@@ -7,7 +7,7 @@ many tasks and servers at one container an account: whoever loses the race finds
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ from rootblood.domain.environments import (
     shared_volume_name,
     system_volume_name,
 )
+from rootblood.domain.events import EngineEvent
 from rootblood.domain.images import Images
 from rootblood.engines.base import STOP_GRACE_S, EngineInfo, StreamProtocol
 from rootblood.engines.docker.client import IMAGE_MISSING, DockerClient
@@ -48,6 +49,7 @@ from rootblood.engines.docker.container import (
     environment_arguments,
     install_arguments,
 )
+from rootblood.engines.docker.events import listen
 from rootblood.engines.docker.exits import engine_started_at, restart_reason
 from rootblood.engines.docker.frames import take_socket
 from rootblood.engines.docker.images import AcceptedImages
@@ -262,8 +264,17 @@ class DockerEngine:
 
     async def inspect(self, userhash: str) -> EnvironmentDetails | None:
         """Inspect the container."""
-        found = await self._docker.call(partial(self._inspect, userhash=userhash))
-        return None if found is None else details_of(found)
+
+        def ask(api: docker.APIClient) -> EnvironmentDetails | None:
+            found = self._inspect(api, userhash)
+            if found is None:
+                return None
+            details = details_of(found)
+            if found["State"]["Running"]:
+                return details
+            return replace(details, ended=restart_reason(found["State"], engine_started_at(api)))
+
+        return await self._docker.call(ask)
 
     async def stats(self, userhash: str) -> Usage | None:
         """Read the container's cgroup, twice, through Docker."""
@@ -302,6 +313,10 @@ class DockerEngine:
     ) -> tuple[asyncio.Transport, StreamProtocol]:
         """Run `argv` by a container exec."""
         return await self._streams.open(environment, argv, protocol_factory)
+
+    def events(self) -> AsyncGenerator[EngineEvent]:
+        """Read Docker's stream of events, in a thread of its own."""
+        return listen(self._docker.connect, self._instance)
 
     async def volumes(self) -> Sequence[Volume]:
         """The volumes with this installation's label."""

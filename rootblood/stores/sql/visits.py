@@ -54,6 +54,14 @@ class SqlVisitStore:
         return None if before is None else StopReason(before)
 
     @uninterrupted
+    async def stop_reason(self, userhash: str) -> StopReason | None:
+        """What `replace_stop` remembered last, if the environment has not been started again since."""
+        query = select(VisitRow.stop_reason).join(AccountRow).where(AccountRow.userhash == userhash)
+        async with self._database.read() as session:
+            reason = await session.scalar(query)
+        return None if reason is None else StopReason(reason)
+
+    @uninterrupted
     async def record_restart(self, userhash: str, reason: RestartReason) -> None:
         """Remember that the environment was started again, and why."""
         async with self._database.write() as session:

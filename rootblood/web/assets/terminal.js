@@ -13,8 +13,8 @@ const PIECE = 32 * 1024; // bytes of a paste in one message; the door takes 64 K
 const FIRST_WAIT = 500; // milliseconds to the first try to connect anew, doubled by each that fails
 const LONGEST_WAIT = 15000;
 const MAX_TITLE = 200; // characters
-const [OVER, RESTARTING, LOGGED_OUT, FAILED] = [1000, 1012, 4401, 4503];
-const FINAL = new Set([OVER, 1008, 1009, 1011, LOGGED_OUT]); // codes after which trying again is the user's choice
+const [OVER, RESTARTING, LOGGED_OUT, FAILED, ENDED] = [1000, 1012, 4401, 4503, 4504];
+const FINAL = new Set([OVER, 1008, 1009, 1011, LOGGED_OUT, ENDED]); // codes after which trying again is the user's choice
 
 const THEMES = {
   dark: {

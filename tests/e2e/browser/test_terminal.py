@@ -1,5 +1,6 @@
 """What a terminal in the browser is expected to do besides showing text and taking keys."""
 
+import asyncio
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from playwright.async_api import Page, expect
 from tests.e2e.browser.conftest import OpenWindow
 from tests.e2e.browser.pages import WAIT_MS, TerminalTab
 from tests.e2e.conftest import ALICE_PASSWORD
-from tests.e2e.installation import Server
+from tests.e2e.installation import Installation, Server
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("alices_sessions")]
 
@@ -76,6 +77,21 @@ async def test_the_end_of_a_session_offers_a_new_one(open_window: OpenWindow) ->
         await tab.wait_connected()
         await tab.wait_prompt()
         await expect(tab.screen).not_to_contain_text("left 1 alone")
+
+
+async def test_the_end_of_the_environment_is_told_and_a_button_starts_it_again(
+    open_window: OpenWindow, installation: Installation
+) -> None:
+    async with open_window(color_scheme="light") as window:
+        await window.log_in("alice", ALICE_PASSWORD)
+        tab = await window.terminal("?session=new")
+        await tab.wait_prompt()
+        await asyncio.to_thread(installation.cli, "env", "stop", "alice")
+        await expect(tab.notice).to_contain_text("your environment was stopped by an administrator.")
+        await window.shoot(tab.page, "terminal-environment-ended")
+        await tab.page.get_by_role("button", name="Connect").click()
+        await tab.wait_connected()
+        await tab.wait_prompt()
 
 
 async def test_copy(open_window: OpenWindow) -> None:

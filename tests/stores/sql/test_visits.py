@@ -134,3 +134,13 @@ async def test_a_deleted_account_leaves_no_visits(
     assert None is await visits.restart(alice.userhash)
     with pytest.raises(NotFoundError):
         await visits.record_login(alice.userhash, Login(NOON, "203.0.113.7"))
+
+
+async def test_why_it_is_stopped_is_known_until_it_is_started_again(
+    visits: VisitStore, alice: Account
+) -> None:
+    assert None is await visits.stop_reason(alice.userhash)
+    await visits.replace_stop(alice.userhash, StopReason.IDLE)
+    assert StopReason.IDLE is await visits.stop_reason(alice.userhash)
+    await visits.record_restart(alice.userhash, RestartReason.KILLED)
+    assert None is await visits.stop_reason(alice.userhash)
