@@ -20,6 +20,7 @@ from rootblood.services.administration import Administration
 from rootblood.services.audit import Audit
 from rootblood.services.backups import Backups
 from rootblood.services.bans import Bans
+from rootblood.services.clock import SteadyClock
 from rootblood.services.endings import Endings
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
@@ -174,7 +175,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
             server=servers.own,
         )
         exports = Exports(environments, spool, settings.exports, audit.record)
-        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record)
+        logins = Logins(SqlLoginStore(database), settings.web, endings, audit.record, now=SteadyClock())
         tokens = Tokens(SqlTokenStore(database), audit.record)
         administration = Administration(accounts, environments, exports)
         imports = Imports(environments, settings.imports, audit.record)
@@ -223,7 +224,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                 servers=servers,
                 visits=visits,
                 logins=logins,
-                links=Links(SqlLinkStore(database), audit.record),
+                links=Links(SqlLinkStore(database), audit.record, now=SteadyClock()),
                 tokens=tokens,
                 exports=exports,
                 takeout=Takeout(

@@ -101,6 +101,17 @@ class Cluster:
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(START_TIMEOUT_S)
 
+    def kill(self) -> None:
+        """Kill it, and return once the processes it leaves behind have noticed."""
+        self.process.kill()
+        self.process.wait(START_TIMEOUT_S)
+        data = self.directory / "data"
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while any(_works_in(process, data) for process in Path("/proc").glob("[0-9]*")):
+            if time.monotonic() > deadline:
+                raise RuntimeError("processes of a killed PostgreSQL go on")
+            time.sleep(0.05)
+
     def start(self) -> None:
         """Start it again, on what it kept."""
         self.process = _start(self.programs, self.directory)
@@ -134,6 +145,13 @@ def running_cluster() -> Iterator[Cluster]:
             cluster.stop()
     finally:
         shutil.rmtree(directory)
+
+
+def _works_in(process: Path, directory: Path) -> bool:
+    try:
+        return (process / "cwd").readlink() == directory
+    except OSError:  # it is gone, or another user's
+        return False
 
 
 def _start(programs: Path, directory: Path) -> "subprocess.Popen[bytes]":

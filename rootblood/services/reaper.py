@@ -7,8 +7,9 @@ added up in the database, so that they go on where another server looks the next
 No clock is believed alone. Between two looks of one process its monotonic clock bounds what the database's
 says, so a clock that is set ahead makes nothing idle for a day. A lease that has lapsed is given up only
 after this process has seen it stand still for as long as it takes to lapse: its server may well be alive, and
-the clock have jumped. And a stop is decided in a transaction of its own, which whoever comes in meets under
-the account's lock; see `rootblood.stores.sql.leases`.
+the clock have jumped. What `rb keep` asked for is counted on the monotonic clock from the first look on. And
+a stop is decided in a transaction of its own, which whoever comes in meets under the account's lock; see
+`rootblood.stores.sql.leases`.
 """
 
 import asyncio
@@ -124,6 +125,9 @@ class Reaper:
         self._standing: dict[str, tuple[datetime, float]] = {}
         """Leases that look as if they had lapsed, by ID: their end, and since when it has been that."""
 
+        self._kept_until: dict[str, float] = {}
+        """Keeps that were seen, by ID: when they end, by this process's own clock."""
+
     def apply(self, settings: ReaperSettings) -> None:
         """Go by these settings from the next look on."""
         self._settings = settings
@@ -190,6 +194,7 @@ class Reaper:
             await self._leases.close([lease.id for lease in over])
             for lease in over:
                 self._standing.pop(lease.id, None)
+                self._kept_until.pop(lease.id, None)
             known = await self._store.known(account.userhash)
         if uses:
             self._looked_at.pop(account.userhash, None)
@@ -201,11 +206,12 @@ class Reaper:
 
     def _is_over(self, lease: Lease, known: Known) -> bool:
         """Whether nobody holds that lease any more."""
+        if lease.kind is LeaseKind.KEEP:
+            left_s = (lease.expires_at - known.now).total_seconds()
+            return self._monotonic() >= self._kept_until.setdefault(lease.id, self._monotonic() + left_s)
         if known.is_live(lease, self._ttl_s):
             self._standing.pop(lease.id, None)
             return False
-        if lease.kind is LeaseKind.KEEP:
-            return True
         end, since = self._standing.get(lease.id, (None, 0.0))
         if end != lease.expires_at:
             self._standing[lease.id] = (lease.expires_at, self._monotonic())

@@ -54,6 +54,10 @@ class Authentication:
         self.method = ""
         """How the last success was reached, for the log."""
 
+        self.unavailable: StoreUnavailableError | None = None
+        """Why nobody can tell who this is; the connection should be closed, and the client told. That says
+        nothing about the account, which was not even looked at."""
+
     @property
     def exhausted(self) -> bool:
         """Whether this connection has tried more than it may, and should be closed."""
@@ -73,9 +77,7 @@ class Authentication:
                     name, password, by=Actor(Door.SSH, self._peer)
                 )
         except (LimitReachedError, StoreUnavailableError) as error:
-            self._log.warning("login_refused", cause=str(error))
-            self._metrics.login(Door.SSH, LoginOutcome.of(error))
-            return False
+            return self._not_looked_at(error)
         if account is None:
             self._penalties.failed(self._peer)
             self._log.info("login_failed", method="password")
@@ -96,11 +98,16 @@ class Authentication:
         try:
             account = await self._accounts.authenticate_key(name, blob)
         except StoreUnavailableError as error:
-            self._log.warning("login_refused", cause=str(error))
-            self._metrics.login(Door.SSH, LoginOutcome.of(error))
-            return False
+            return self._not_looked_at(error)
         if account is None:
             return False
         self._accepted = (name, blob)
         self.method = "publickey"
         return True
+
+    def _not_looked_at(self, error: LimitReachedError | StoreUnavailableError) -> bool:
+        self._log.warning("login_refused", cause=str(error))
+        self._metrics.login(Door.SSH, LoginOutcome.of(error))
+        if isinstance(error, StoreUnavailableError):
+            self.unavailable = error
+        return False

@@ -35,6 +35,7 @@ from rootblood.ssh.channel import SessionChannel
 from rootblood.ssh.departure import RESTARTING, Departure
 from rootblood.ssh.drive_session import DriveSession
 from rootblood.ssh.environment import ClientEnvironment
+from rootblood.ssh.failures import explanation
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
 from rootblood.ssh.greeting import Texts
 from rootblood.ssh.keyexchange import RekeyTimer, ignore_wrong_guesses
@@ -390,6 +391,10 @@ class Connection(asyncssh.SSHServer):
     def _counted(self, accepted: bool) -> bool:  # noqa: FBT001 - a filter on the answer
         if self._auth.exhausted:
             self._connection.disconnect(asyncssh.DISC_PROTOCOL_ERROR, "Too many authentication failures")
+        elif self._auth.unavailable is not None:
+            self._connection.disconnect(
+                asyncssh.DISC_SERVICE_NOT_AVAILABLE, explanation(self._auth.unavailable, self.account_name)
+            )
         return accepted
 
     # Channels.

@@ -261,7 +261,7 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             async with self._connection.environments.link(
                 account,
                 on_step=self._show_progress,
-                agent_path=self._channel.get_agent_path(),
+                agent_path=self._agent_path,
                 by=self._connection.actor,
             ) as link:
                 opened = await self._open(link, account)
@@ -269,6 +269,11 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
                     yield opened
                     return
         raise EnvironmentFailedError("the way into your environment broke off; try again")
+
+    @property
+    def _agent_path(self) -> str | None:
+        """Socket of the client's ssh-agent; a closed channel, whose client has left, can no more be asked."""
+        return None if self._gone.is_set() else self._channel.get_agent_path()
 
     async def _open(
         self, link: Link, account: Account

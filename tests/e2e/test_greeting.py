@@ -1,11 +1,8 @@
 """What clients are shown that they did not ask for: banner, message of the day, last login, restarts."""
 
-import os
 import re
-import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import docker
@@ -13,7 +10,7 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation, ask, docker_api, wait_until
+from tests.e2e.installation import Client, Installation, docker_api, wait_until
 from tests.e2e.terminal import terminal
 
 IMAGE_MOTD = "Welcome to RootBlood"
@@ -241,25 +238,3 @@ def test_an_environment_that_ran_out_of_memory_is_told(own_installation: Install
         screen = shown(alice)
 
     assert f"rootblood: {RESTARTED}it ran out of memory" in screen
-
-
-def test_on_a_locked_database_nobody_is_let_in_and_who_is_in_stays(own_installation: Installation) -> None:
-    database = own_installation.directory / "state" / "rootblood.db"
-    with own_installation.serving(ROOTBLOOD_DATABASE__BUSY_TIMEOUT_S="1") as server:
-        alice = client_of(own_installation, server, "alice")
-        shown(alice)
-        with alice.open("cat") as session:
-            assert b"before\n" == ask(session, b"before\n")
-            with closing(sqlite3.connect(database, isolation_level=None)) as holder:
-                holder.execute("BEGIN IMMEDIATE")
-                locked = alice.run("true")
-                assert b"meanwhile\n" == ask(session, b"meanwhile\n")
-                holder.execute("ROLLBACK")
-            assert b"after\n" == ask(session, b"after\n")
-        with docker_api() as api:
-            api.kill(container_of(own_installation))
-        later = shown(alice)
-
-    assert (os.EX_UNAVAILABLE, b"rootblood: the database ") == (locked.returncode, locked.stderr[:24])
-    assert f"rootblood: {RESTARTED}it was killed" in later
-    assert LAST_LOGIN.search(later)

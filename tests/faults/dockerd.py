@@ -112,8 +112,8 @@ class PrivateDocker:
 @contextmanager
 def private_docker() -> Iterator[PrivateDocker]:
     """One that runs and has the image, for the length of a block."""
-    if os.geteuid() != 0 or shutil.which("nsenter") is None:
-        pytest.skip("a Docker Engine of the tests' own needs root and nsenter")
+    if os.geteuid() != 0 or not (shutil.which("dockerd") and shutil.which("nsenter")):
+        pytest.skip("a Docker Engine of the tests' own needs root, dockerd and nsenter")
     made = PrivateDocker(Path(tempfile.mkdtemp(prefix="rb-docker-")), f"rbd{secrets.token_hex(4)}")
     if subprocess.run(["ip", "netns", "add", made.name], check=False, timeout=10).returncode:
         made.directory.rmdir()

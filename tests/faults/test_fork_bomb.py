@@ -1,9 +1,11 @@
 """An environment with as many processes as it may have: its owner can end them, no neighbour notices."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -50,6 +52,11 @@ PIDS = 64
 FORK_BOMB = "bomb() { bomb | bomb & }; trap '' TERM HUP; bomb; sleep 600"
 
 
+LOGINS = 9
+MAX_RATIO = 2.5
+"""The bomb has one core to itself, of two or more."""
+
+
 @pytest.fixture
 def small_server(own_installation: Installation) -> Iterator[Server]:
     """A server whose environments are soon full."""
@@ -81,3 +88,32 @@ def test_a_fork_bomb_is_seen_and_ended(
         assert says_ok(bob)
     assert "the limit of processes" not in rescue.output("status")
     assert "Traceback" not in small_server.log
+
+
+def login_s(client: Client) -> float:
+    """How long a login takes, in seconds: the median of some."""
+    times = []
+    for _ in range(LOGINS):
+        begin = time.monotonic()
+        assert says_ok(client)
+        times.append(time.monotonic() - begin)
+    return median(times)
+
+
+@pytest.mark.serial
+def test_a_neighbour_s_login_is_as_fast_beside_a_fork_bomb(
+    own_installation: Installation, own_server: Server, own_alice: Client
+) -> None:
+    bob = client_of(own_installation, own_server, "bob")
+    rescue = replace(own_alice, name="alice+rescue")
+    assert says_ok(own_alice)
+    assert says_ok(bob)
+    undisturbed_s = login_s(bob)
+    with own_alice.open(f'bash -c "{FORK_BOMB}"'):
+        wait_until(lambda: "the limit of processes is reached" in rescue.output("status"), timeout_s=30)
+        beside_s = login_s(bob)
+        assert "the limit of processes is reached" in rescue.output("status")
+        rescue.output("restart")
+        assert says_ok(own_alice)
+
+    assert beside_s <= MAX_RATIO * undisturbed_s

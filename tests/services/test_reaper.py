@@ -198,6 +198,18 @@ async def test_a_keep_holds_until_it_ends(ground: Ground, server: Server) -> Non
     assert Verdict.STOPPED is (await server.look_on(660)).verdict
 
 
+@pytest.mark.parametrize("jump_s", [DAY_S, -DAY_S])
+async def test_a_clock_that_jumps_makes_no_keep_longer_or_shorter(
+    ground: Ground, server: Server, jump_s: int
+) -> None:
+    await server.look()
+    await server.outlooks.keep(ground.alice, 4 * 3600, by=RB)
+    assert Verdict.USED is (await server.look_on(60)).verdict
+    ground.clocks.jump(jump_s)
+    assert Verdict.USED is (await server.look_on(4 * 3600 - 180)).verdict
+    assert Verdict.IDLE is (await server.look_on(240)).verdict
+
+
 async def test_a_keep_can_be_taken_back_and_has_a_bound(ground: Ground, server: Server) -> None:
     with pytest.raises(InvalidInputError, match="7 d 0 h at most"):
         await server.outlooks.keep(ground.alice, 8 * DAY_S, by=RB)

@@ -3,19 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import asyncssh
 import pytest
 import pytest_asyncio
 import structlog
 
+from rootblood.domain.accounts import Account
 from rootblood.domain.keys import parse_public_key
+from rootblood.errors import StoreUnavailableError
 from rootblood.services.accounts import Accounts
 from rootblood.services.endings import Endings
 from rootblood.services.passwords import Passwords
 from rootblood.services.penalties import Penalties
 from rootblood.settings import PasswordSettings, PenaltySettings, Settings
 from rootblood.ssh.auth import MAX_KEY_OFFERS, Authentication
+from rootblood.stores.base import AccountStore
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
@@ -110,3 +114,31 @@ async def test_a_key_that_would_do_is_looked_up_once(
     assert await authentication.key("alice", key.blob)
     assert not await authentication.key("bob", key.blob)
     assert authentication.method == "publickey"
+
+
+class AwayStore:
+    """What knows the accounts does not answer."""
+
+    async def by_name(self, name: str) -> Account:
+        raise StoreUnavailableError(f"the database does not answer, not even about {name}")
+
+    async def by_key(self, name: str, blob: bytes) -> Account:
+        del blob
+        return await self.by_name(name)
+
+
+@pytest.mark.parametrize("how", ["password", "key"])
+async def test_a_database_that_is_away_lets_nobody_in_and_is_told(how: str) -> None:
+    passwords = Passwords(PasswordSettings(memory_kib=8, time_cost=1))
+    accounts = Accounts(cast("AccountStore", AwayStore()), passwords, Endings())
+    authentication = new_authentication(accounts, Penalties(PenaltySettings()), "203.0.113.7")
+
+    accepted = (
+        await authentication.password("alice", PASSWORD)
+        if how == "password"
+        else await authentication.key("alice", b"blob")
+    )
+    passwords.close()
+
+    assert not accepted
+    assert "the database does not answer" in str(authentication.unavailable)
