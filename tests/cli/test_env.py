@@ -37,6 +37,7 @@ def test_environments_are_listed_with_the_names_of_their_accounts(
             "userhash": userhash,
             "state": "running",
             "image": IMAGE,
+            "image_id": engine.host.containers[userhash][1].image_id,
             "engine_id": engine.host.containers[userhash][1].engine_id,
             "created_at": engine.host.containers[userhash][1].created_at.isoformat(timespec="seconds"),
         }
