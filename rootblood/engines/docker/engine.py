@@ -78,7 +78,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
 _AMBIGUOUS = "is ambiguous"
-_HALF_STARTED = re.compile(r"\btask \w+: already exists")
+_HALF_STARTED = re.compile(r"\btask \w+: already exists|\bid already in use")
 """Docker was killed while it started that container, which its containerd remembers and it does not: it could
 never be started again."""
 
