@@ -6,6 +6,7 @@ many tasks and servers at one container an account: whoever loses the race finds
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -79,6 +80,10 @@ _log = structlog.stdlib.get_logger(__name__)
 
 _CONFLICT = 409
 _AMBIGUOUS = "is ambiguous"
+_HALF_STARTED = re.compile(r"\btask \w+: already exists|\bid already in use")
+"""Docker was killed while it started that container, which its containerd remembers and it does not: it could
+never be started again."""
+
 _NO_SUCH_SOURCE = "bind source path does not exist"
 _ENSURE_ATTEMPTS = 8
 _ENSURE_PAUSE_S = 0.1
@@ -501,6 +506,9 @@ class DockerEngine:
         except APIError as error:
             if _AMBIGUOUS in str(error.explanation):  # somebody has just made another network of that name
                 self._make_network(api)
+            elif _HALF_STARTED.search(str(error.explanation)):
+                _log.warning("environment_start_failed", container=container_id, cause=str(error))
+                self._remove(api, container_id)
             elif error.status_code != _CONFLICT:  # marked for removal
                 raise
             return False
