@@ -135,8 +135,20 @@ def _remove(made: PrivateDocker) -> None:
         for row in api.containers(all=True):
             api.remove_container(row["Id"], force=True)
     made.end()
+    # Of a container that it was killed while it started, a Docker that was started again knows nothing.
+    for shim in Path("/proc").glob("[0-9]*"):
+        if f"\0-namespace\0{made.name}\0" in _command_line(shim):
+            for pid in [*(shim / "task" / shim.name / "children").read_text().split(), shim.name]:
+                os.kill(int(pid), signal.SIGKILL)
     subprocess.run(["ip", "netns", "del", made.name], check=True, timeout=10)
     for mount in reversed(Path("/proc/self/mounts").read_text().splitlines()):
         if mount.split()[1].startswith(f"{made.directory}/"):
             subprocess.run(["umount", mount.split()[1]], check=True, timeout=10)
     shutil.rmtree(made.directory)
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text(errors="replace")
+    except OSError:  # it has just ended
+        return ""
