@@ -39,6 +39,7 @@ from rootblood.ssh.failures import explanation
 from rootblood.ssh.forwarding import Forwarding, forwarding_settings
 from rootblood.ssh.greeting import Texts
 from rootblood.ssh.keyexchange import RekeyTimer, ignore_wrong_guesses
+from rootblood.ssh.requested import RequestedSession
 from rootblood.ssh.rescue import RescueSession
 from rootblood.ssh.selectors import Selector, Target, parse_username
 from rootblood.ssh.session import ClientSession
@@ -57,9 +58,7 @@ _SHOWN_OUT = "this account may no longer log in; ask your administrator"
 _NOTHING = ForwardingSettings(local=False, remote=False, streamlocal=False, agent=False)
 """What a connection to the front door itself, rescue or export, may forward."""
 
-_Session = ClientSession | RescueSession | DriveSession
-
-_SESSIONS: dict[Selector, type[_Session]] = {
+_SESSIONS: dict[Selector, type[RequestedSession]] = {
     Selector.ENVIRONMENT: ClientSession,
     Selector.EXPORT: DriveSession,
     Selector.RESCUE: RescueSession,
@@ -107,7 +106,7 @@ class Connection(asyncssh.SSHServer):
         self._forwarding: Forwarding
         self._banner_sent = False
         self._arrival: asyncio.Task[Arrival | None]
-        self._sessions: set[_Session] = set()
+        self._sessions: set[RequestedSession] = set()
         self._target: Target | None = None
         self._account: Account | None = None
         self._looked_up_at = -math.inf
@@ -174,14 +173,14 @@ class Connection(asyncssh.SSHServer):
         """Run a session's work as a task of this connection."""
         return self._tasks.create_task(work)
 
-    def session_started(self, session: _Session) -> None:
+    def session_started(self, session: RequestedSession) -> None:
         """Run what `session_requested` made."""
         if self._departure.has_begun and not session.is_waited_for:
             session.leave()
         else:
             self.start(session.run())
 
-    def session_closed(self, session: _Session) -> None:
+    def session_closed(self, session: RequestedSession) -> None:
         """Forget what `session_requested` made."""
         self._sessions.discard(session)
         self._departure.session_ended()
@@ -405,7 +404,7 @@ class Connection(asyncssh.SSHServer):
         self._departure.require_channel()
 
     @override
-    def session_requested(self) -> tuple[SessionChannel, _Session]:
+    def session_requested(self) -> tuple[SessionChannel, RequestedSession]:
         self._begin_channel()
         if len(self._sessions) >= self.settings.max_sessions:
             self.log.warning("session_refused", cause="too many sessions")

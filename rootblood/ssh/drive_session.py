@@ -1,6 +1,5 @@
 """A session channel of the export drive: SFTP, the old protocol of scp, or a word on how to use either."""
 
-import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,12 @@ from typing_extensions import override
 from rootblood.errors import RootBloodError
 from rootblood.link.waiting import first_of
 from rootblood.ssh.bytestream import ByteStream
-from rootblood.ssh.channel import command_bytes
-from rootblood.ssh.departure import take_leave
 from rootblood.ssh.drive import USAGE, Drive
 from rootblood.ssh.drive_scp import SCPSource, parse_command
 from rootblood.ssh.drive_sftp import SFTPServer
 from rootblood.ssh.environment import ClientEnvironment
 from rootblood.ssh.failures import INTERNAL_MESSAGE, INTERNAL_STATUS, exit_status, explanation
+from rootblood.ssh.requested import RequestedSession
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
@@ -25,58 +23,24 @@ if TYPE_CHECKING:
 _SFTP = "sftp"
 
 
-class DriveSession(asyncssh.SSHServerSession[bytes]):
-    """One session channel, and the task that serves it."""
+class DriveSession(RequestedSession):
+    """One session channel, and the task that serves it; nothing in it runs with the client's variables."""
 
     def __init__(self, connection: "Connection", environment: ClientEnvironment) -> None:
-        del environment  # nothing here runs with it
-        self._connection = connection
-        self._channel: asyncssh.SSHServerChannel[bytes]
+        super().__init__(connection, environment)
         self._stream: ByteStream
-        self._terminal = False
-        self._command: bytes | None = None
-        self._subsystem: str | None = None
-        self._gone = asyncio.Event()
 
     @property
+    @override
     def activity(self) -> str:
-        """What it runs: the client's own text, where that is a command."""
         request = None if self._command is None else parse_command(self._command)
         what = "help" if request is None else " ".join(["scp", *request.patterns])
         return f"export drive: {self._subsystem or what}"
 
     @property
+    @override
     def is_waited_for(self) -> bool:
-        """Whether it is waited for when the server stops: always, it ends by itself."""
-        return True
-
-    def warn(self, drain_s: float) -> None:
-        """Nothing: there is no person at a terminal to tell how long it is waited for."""
-
-    def leave(self) -> None:
-        """Tell the client that the server stops, and end the session."""
-        take_leave(self._channel, terminal=self._terminal)
-
-    # What the client asks for, before the session starts.
-
-    @override
-    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
-        self._channel = chan
-
-    @override
-    def pty_requested(
-        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: "asyncssh.misc.TermModes"
-    ) -> bool:
-        self._terminal = True
-        return True
-
-    @override
-    def shell_requested(self) -> bool:
-        return True
-
-    @override
-    def exec_requested(self, command: str) -> bool:
-        self._command = command_bytes(command)
+        """Always: it ends by itself."""
         return True
 
     @override
@@ -86,8 +50,8 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
 
     @override
     def session_started(self) -> None:
-        self._stream = ByteStream(self._channel, terminal=self._terminal)
-        self._connection.session_started(self)
+        self._stream = ByteStream(self._channel, terminal=self._pty is not None)
+        super().session_started()
 
     # What the client sends.
 
@@ -108,13 +72,9 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
     def resume_writing(self) -> None:
         self._stream.resume_writing()
 
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._gone.set()
-        self._connection.session_closed(self)
-
     # The task.
 
+    @override
     async def run(self) -> None:
         """Serve it to its end."""
         await first_of(self._serve(), self._gone.wait())
@@ -164,5 +124,5 @@ class DriveSession(asyncssh.SSHServerSession[bytes]):
         if request is not None:
             return await SCPSource(drive, account.name, self._stream).serve(request)
         usage = USAGE.format(name=account.name)
-        self._stream.show((usage.replace("\n", "\r\n") if self._terminal else usage).encode())
+        self._stream.show((usage.replace("\n", "\r\n") if self._pty is not None else usage).encode())
         return os.EX_USAGE

@@ -8,7 +8,6 @@ import asyncio
 import codecs
 import time
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import asyncssh
@@ -18,14 +17,13 @@ from typing_extensions import override
 from rootblood.domain.accounts import Account
 from rootblood.domain.rendering import ENDS
 from rootblood.errors import EnvironmentFailedError
-from rootblood.link.link import Pty, SessionRequest
+from rootblood.link.link import SessionRequest
 from rootblood.link.waiting import first_of
-from rootblood.ssh.channel import command_bytes
 from rootblood.ssh.console import DONE, FAILED, Console
-from rootblood.ssh.departure import take_leave, warn
-from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment, accepted_term
+from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment
 from rootblood.ssh.failures import BROKEN_OFF, CAUSE_S, INTERNAL_MESSAGE
-from rootblood.ssh.resizing import Resizing, Size, clamped_size
+from rootblood.ssh.requested import RequestedSession
+from rootblood.ssh.resizing import Resizing, Size
 from rootblood.ssh.session import LinkSession
 
 if TYPE_CHECKING:
@@ -103,16 +101,11 @@ class _EditedTerminal:
         return True
 
 
-class RescueSession(asyncssh.SSHServerSession[bytes]):
+class RescueSession(RequestedSession):
     """One session channel, and the task that serves it."""
 
     def __init__(self, connection: "Connection", environment: ClientEnvironment) -> None:
-        self._connection = connection
-        self._environment = environment
-        self._channel: asyncssh.SSHServerChannel[bytes]
-        self._pty: Pty | None = None
-        self._command: str | None = None
-        self._subsystem: str | None = None
+        super().__init__(connection, environment)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._editor: SSHLineEditor | None = None
         self._unfinished = ""
@@ -121,10 +114,8 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         """What the terminal shows in front of the line that is waited for."""
 
         self._shell: asyncssh.SSHClientChannel[bytes] | None = None
-        self._resizing: Resizing | None = None
         self._raw = False
         self._early: list[bytes] = []
-        self._gone = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
@@ -134,45 +125,15 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
         return self._pty is not None
 
     @property
+    @override
     def activity(self) -> str:
-        """What it runs: the client's own text, where that is a command."""
-        return "the rescue console" if self._command is None else f"rescue: {self._command}"
+        return "the rescue console" if self._command is None else f"rescue: {_text(self._command)}"
 
     @property
+    @override
     def is_waited_for(self) -> bool:
-        """Whether it is waited for when the server stops: a script is, a person types on another time."""
+        """A script is; a person types on another time."""
         return self._pty is None or self._command is not None
-
-    def warn(self, drain_s: float) -> None:
-        """Tell the person at a terminal how long it is waited for; a program is told nothing."""
-        if self._pty is not None:
-            warn(self._channel, drain_s)
-
-    def leave(self) -> None:
-        """Tell the client that the server stops, and end the session."""
-        take_leave(self._channel, terminal=self._pty is not None)
-
-    # What the client asks for, before the session starts.
-
-    @override
-    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
-        self._channel = chan
-
-    @override
-    def pty_requested(
-        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: "asyncssh.misc.TermModes"
-    ) -> bool:
-        self._pty = Pty(accepted_term(term_type), clamped_size(*term_size), dict(term_modes))
-        return True
-
-    @override
-    def shell_requested(self) -> bool:
-        return True
-
-    @override
-    def exec_requested(self, command: str) -> bool:
-        self._command = command_bytes(command).decode(errors="replace")
-        return True
 
     @override
     def subsystem_requested(self, subsystem: str) -> bool:
@@ -195,7 +156,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
             self._resizing = Resizing(
                 self._pty.size, self._resize, self._connection.settings.resize_interval_s
             )
-        self._connection.session_started(self)
+        super().session_started()
 
     # What the client sends.
 
@@ -239,20 +200,10 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
             self._shell.resume_reading()
 
     @override
-    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        if self._pty is not None:
-            self._pty = replace(self._pty, size=clamped_size(width, height, pixwidth, pixheight))
-            if self._resizing is not None:
-                self._resizing.change(self._pty.size)
-
-    @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gone.set()
         self._room.set()
         self.input_ended()
-        if self._resizing is not None:
-            self._resizing.stop()
-        self._connection.session_closed(self)
+        super().connection_lost(exc)
 
     # What the line editor makes of it.
 
@@ -349,6 +300,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
 
     # The task.
 
+    @override
     async def run(self) -> None:
         """Serve it to its end."""
         try:
@@ -373,7 +325,7 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
             actor=self._connection.actor,
         )
         if self._command is not None:
-            return await self._run_script(console, self._command.splitlines())
+            return await self._run_script(console, _text(self._command).splitlines())
         if self._editor is not None:
             return await self._converse(console)
         status = DONE
@@ -417,6 +369,10 @@ class RescueSession(asyncssh.SSHServerSession[bytes]):
             self._question = None
             if not self._gone.is_set() and not self._lines.are_many:
                 self._channel.resume_reading()
+
+
+def _text(command: bytes) -> str:
+    return command.decode(errors="replace")
 
 
 def _columns(size: Size) -> int:

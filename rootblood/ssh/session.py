@@ -15,7 +15,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -28,9 +27,8 @@ from rootblood.errors import EnvironmentFailedError, RootBloodError
 from rootblood.link.link import Link, Pty, SessionRequest
 from rootblood.link.waiting import first_of
 from rootblood.services.visits import News
-from rootblood.ssh.channel import command_bytes
-from rootblood.ssh.departure import PLAIN_SCREEN, take_leave, warn
-from rootblood.ssh.environment import ClientEnvironment, accepted_term, command_variables
+from rootblood.ssh.departure import PLAIN_SCREEN
+from rootblood.ssh.environment import ClientEnvironment, command_variables
 from rootblood.ssh.failures import (
     BROKEN_OFF,
     CAUSE_S,
@@ -41,7 +39,8 @@ from rootblood.ssh.failures import (
     message_line,
 )
 from rootblood.ssh.greeting import SHELL_COMMAND, greeting_variables
-from rootblood.ssh.resizing import Resizing, clamped_size
+from rootblood.ssh.requested import RequestedSession
+from rootblood.ssh.resizing import Resizing
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
@@ -110,75 +109,34 @@ class LinkSession(asyncssh.SSHClientSession[bytes]):
         self.closed.set()
 
 
-class ClientSession(asyncssh.SSHServerSession[bytes]):
+class ClientSession(RequestedSession):
     """The client's side of a session channel, and the task that bridges it."""
 
     def __init__(self, connection: "Connection", environment: ClientEnvironment) -> None:
-        self._connection = connection
-        self._environment = environment
-        self._channel: asyncssh.SSHServerChannel[bytes]
-        self._pty: Pty | None = None
-        self._command: bytes | None = None
-        self._subsystem: str | None = None
+        super().__init__(connection, environment)
         self._upstream: asyncssh.SSHClientChannel[bytes] | None = None
         self._early: list[bytes] = []
         self._early_eof = False
-        self._gone = asyncio.Event()
-        self._resizing: Resizing | None = None
         self._progress_shown = False
         self._joined_at = 0.0
 
     @property
+    @override
     def activity(self) -> str:
-        """What it runs: the client's own text, where that is a command."""
         if self._subsystem is not None:
             return self._subsystem
         return "a shell" if self._command is None else self._command.decode(errors="replace")
 
     @property
+    @override
     def is_waited_for(self) -> bool:
-        """Whether it is waited for when the server stops: all but an interactive shell, which tmux keeps."""
+        """All but an interactive shell is, which tmux keeps."""
         return self._pty is None or self._command is not None or self._subsystem is not None
-
-    def warn(self, drain_s: float) -> None:
-        """Tell the person at a terminal how long it is waited for; a program is told nothing."""
-        if self._pty is not None:
-            warn(self._channel, drain_s)
-
-    def leave(self) -> None:
-        """Tell the client that the server stops, and end the session."""
-        take_leave(self._channel, terminal=self._pty is not None)
-
-    # What the client asks for, before the session starts.
-
-    @override
-    def connection_made(self, chan: "asyncssh.SSHServerChannel[bytes]") -> None:
-        self._channel = chan
-
-    @override
-    def pty_requested(
-        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: "asyncssh.misc.TermModes"
-    ) -> bool:
-        self._pty = Pty(accepted_term(term_type), clamped_size(*term_size), dict(term_modes))
-        return True
-
-    @override
-    def shell_requested(self) -> bool:
-        return True
-
-    @override
-    def exec_requested(self, command: str) -> bool:
-        self._command = command_bytes(command)
-        return True
 
     @override
     def subsystem_requested(self, subsystem: str) -> bool:
         self._subsystem = subsystem
         return subsystem in _SUBSYSTEMS
-
-    @override
-    def session_started(self) -> None:
-        self._connection.session_started(self)
 
     # What the client sends, once it runs; what comes before the link is there waits for it.
 
@@ -209,13 +167,6 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
             self._upstream.resume_reading()
 
     @override
-    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        if self._pty is not None:
-            self._pty = replace(self._pty, size=clamped_size(width, height, pixwidth, pixheight))
-            if self._resizing is not None:
-                self._resizing.change(self._pty.size)
-
-    @override
     def signal_received(self, signal: str) -> None:
         if self._upstream is not None and signal in _SIGNALS:
             self._upstream.send_signal(signal)
@@ -227,15 +178,9 @@ class ClientSession(asyncssh.SSHServerSession[bytes]):
         self._upstream.send_break(msec)
         return True
 
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._gone.set()
-        if self._resizing is not None:
-            self._resizing.stop()
-        self._connection.session_closed(self)
-
     # The task.
 
+    @override
     async def run(self) -> None:
         """Bridge it to its end."""
         try:
