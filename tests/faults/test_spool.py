@@ -41,8 +41,9 @@ def spool_of(house: Installation) -> Path:
 
 
 def spooled(house: Installation) -> list[str]:
-    """The kinds of files that are there."""
-    return sorted(path.name.partition(".")[2] for path in spool_of(house).glob("*/*"))
+    """The kinds of files that are there; an unfinished one has its server's name in its own."""
+    kinds = [path.name.partition(".")[2] for path in spool_of(house).glob("*/*")]
+    return sorted("part" if kind.endswith(".part") else kind for kind in kinds)
 
 
 def outcome(house: Installation) -> tuple[str, str]:
