@@ -66,6 +66,16 @@ def server(installation: Installation) -> Iterator[Server]:
 
 
 @pytest.fixture
+def bare_installation(tmp_path: Path) -> Iterator[Installation]:
+    """An installation that is not set up; what it comes to have on the engine is removed."""
+    made = Installation(tmp_path)
+    try:
+        yield made
+    finally:
+        made.destroy()
+
+
+@pytest.fixture
 def own_installation(tmp_path: Path) -> Iterator[Installation]:
     """An installation for one test, which may break it."""
     with make_installation(tmp_path) as made:

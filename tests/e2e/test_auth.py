@@ -208,14 +208,13 @@ def test_host_keys_are_announced(alice: Client) -> None:
     assert b"client_input_global_request: rtype hostkeys-00@openssh.com" in done.stderr
 
 
-def test_a_key_that_is_not_private_is_refused(tmp_path: Path) -> None:
-    fresh = Installation(tmp_path)
-    fresh.cli("setup")
-    key = tmp_path / "keys" / "ssh_host_ed25519_key"
+def test_a_key_that_is_not_private_is_refused(bare_installation: Installation) -> None:
+    bare_installation.cli("setup")
+    key = bare_installation.directory / "keys" / "ssh_host_ed25519_key"
     assert key.stat().st_mode & 0o777 == 0o600
     key.chmod(0o644)
 
-    done = fresh.cli("serve", check=False)
+    done = bare_installation.cli("serve", check=False)
 
     assert done.returncode == 1
     assert done.stderr.strip().endswith(f"others may read {key}; run: chmod 600 {key}")

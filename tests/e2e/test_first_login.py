@@ -65,41 +65,34 @@ def test_an_account_added_while_serving_can_log_in_at_once(own_installation: Ins
         assert carol.output("id -un; stat -c %U /global/carol") == "carol\ncarol\n"
 
 
-def test_setup_can_be_run_again_and_again(tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
+def test_setup_can_be_run_again_and_again(bare_installation: Installation) -> None:
+    key_file = bare_installation.directory / "keys" / "ssh_host_ed25519_key"
 
-    first = installation.cli("setup", env={"USER": "root", "SUDO_USER": ""}).stdout
-    key = (tmp_path / "keys" / "ssh_host_ed25519_key").read_bytes()
-    second = installation.cli("setup").stdout
+    first = bare_installation.cli("setup", env={"USER": "root", "SUDO_USER": ""}).stdout
+    key = key_file.read_bytes()
+    second = bare_installation.cli("setup").stdout
 
     assert "ssh -p 0 admin@127.0.0.1" in first
     assert second == ""
-    assert (tmp_path / "keys" / "ssh_host_ed25519_key").read_bytes() == key
-    assert [row["name"] for row in installation.cli_json("user", "list")] == ["admin"]
+    assert key_file.read_bytes() == key
+    assert [row["name"] for row in bare_installation.cli_json("user", "list")] == ["admin"]
 
 
-def test_the_first_administrator_s_password_is_the_one_shown(tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
-    shown = installation.cli("setup", env={"USER": "root", "SUDO_USER": ""}).stdout
+def test_the_first_administrator_s_password_is_the_one_shown(bare_installation: Installation) -> None:
+    shown = bare_installation.cli("setup", env={"USER": "root", "SUDO_USER": ""}).stdout
     password = next(line.split()[-1] for line in shown.splitlines() if "password  " in line)
-    try:
-        with installation.serving() as server:
-            admin = client_of(installation, server, "admin")
-            admin.key = None
-            done = subprocess.run(
-                ["sshpass", "-p", password, *admin.argv("id -un")],
-                capture_output=True,
-                timeout=60,
-                check=False,
-            )
-    finally:
-        installation.destroy()
+    with bare_installation.serving() as server:
+        admin = client_of(bare_installation, server, "admin")
+        admin.key = None
+        done = subprocess.run(
+            ["sshpass", "-p", password, *admin.argv("id -un")], capture_output=True, timeout=60, check=False
+        )
 
     assert done.stdout == b"admin\n"
 
 
-def test_serve_without_setup_says_what_to_do(tmp_path: Path) -> None:
-    done = Installation(tmp_path).cli("serve", check=False)
+def test_serve_without_setup_says_what_to_do(bare_installation: Installation) -> None:
+    done = bare_installation.cli("serve", check=False)
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "run: rootblood setup" in done.stderr

@@ -81,7 +81,7 @@ def lease_end(installation: Installation) -> datetime:
 def reaper_turn(installation: Installation) -> datetime:
     """Until when the reaper's turn is this server's: each look moves it on."""
     with closing(sqlite3.connect(installation.directory / "state" / "rootblood.db")) as database:
-        (until,) = database.execute("SELECT max(until) FROM turns").fetchone()
+        (until,) = database.execute("SELECT until FROM turns WHERE name = 'reaper'").fetchone()
     return datetime.fromisoformat(until).replace(tzinfo=UTC)
 
 
