@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,15 @@ def free_port() -> int:
             return port
 
 
+_SUBNETS_EACH = 4096
+_subnets = itertools.count(secrets.randbelow(_SUBNETS_EACH))
+
+
 def some_subnet() -> str:
-    """Addresses for one bridge, of 65,536 such that nobody else is likely to have."""
-    return f"10.{64 + secrets.randbelow(64)}.{secrets.randbelow(256)}.{secrets.choice((0, 64, 128, 192))}/26"
+    """Addresses for one bridge: one after the other of those that this worker has for itself."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")) % 16
+    number = worker * _SUBNETS_EACH + next(_subnets) % _SUBNETS_EACH
+    return f"{IPv4Address('10.64.0.0') + 64 * number}/26"
 
 
 @dataclass
