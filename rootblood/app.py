@@ -73,7 +73,6 @@ SETUP_HINT = "run: rootblood setup"
 class Core:
     """The services both doors and the CLI stand on."""
 
-    settings: Settings
     engine: Engine
     endings: Endings
     accounts: Accounts
@@ -182,7 +181,6 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
         unpackings = Unpackings(imports)
         try:
             yield Core(
-                settings=settings,
                 engine=engine,
                 endings=endings,
                 accounts=accounts,

@@ -65,6 +65,7 @@ from rootblood.engines.docker.reading import (
     sample_of,
     usage_between,
 )
+from rootblood.engines.docker.removal import CONFLICT, remove_container
 from rootblood.engines.docker.streams import Streams
 from rootblood.engines.docker.trials import Trials
 from rootblood.engines.docker.volumes import Volumes
@@ -78,7 +79,6 @@ from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettin
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_CONFLICT = 409
 _AMBIGUOUS = "is ambiguous"
 _HALF_STARTED = re.compile(r"\btask \w+: already exists|\bid already in use")
 """Docker was killed while it started that container, which its containerd remembers and it does not: it could
@@ -220,7 +220,7 @@ class DockerEngine:
                         "environment_replaced", userhash=identity.userhash, state=found["State"]["Status"]
                     )
                     # By its ID: under its name there may be the next one already, of somebody faster.
-                    await self._docker.call(partial(self._remove, container=found["Id"]))
+                    await self._docker.call(partial(remove_container, container=found["Id"]))
                     started = False
                     await self._pause(attempt)
         _log.error("environment_unsettled", userhash=identity.userhash, attempts=_ENSURE_ATTEMPTS)
@@ -242,7 +242,7 @@ class DockerEngine:
 
     async def remove(self, userhash: str) -> bool:
         """Remove the container, running or not."""
-        return await self._docker.call(partial(self._remove, container=container_name(userhash)))
+        return await self._docker.call(partial(remove_container, container=container_name(userhash)))
 
     async def purge_home(self, userhash: str) -> bool:
         """Delete the home volume, and the directory of the account's sockets."""
@@ -312,7 +312,7 @@ class DockerEngine:
             except NotFound:
                 return []
             except APIError as error:
-                if error.status_code != _CONFLICT:  # it does not run
+                if error.status_code != CONFLICT:  # it does not run
                     raise
                 return []
 
@@ -413,7 +413,7 @@ class DockerEngine:
                 )
             except APIError as error:
                 # Of two that are made with the same addresses at once, Docker refuses one for those.
-                if error.status_code != _CONFLICT and not self._comes_up(api, names):
+                if error.status_code != CONFLICT and not self._comes_up(api, names):
                     raise
         # The oldest stays, by everybody's reckoning; no container is on another while there are several.
         for extra in sorted(api.networks(names=names), key=lambda row: (row["Created"], row["Id"]))[1:]:
@@ -485,7 +485,7 @@ class DockerEngine:
         try:
             return str(api.create_container(**self._arguments(api, identity))["Id"])
         except APIError as error:
-            if error.status_code == _CONFLICT:
+            if error.status_code == CONFLICT:
                 return None
             if not self._streams.are_direct or _NO_SUCH_SOURCE not in str(error.explanation):
                 raise
@@ -501,27 +501,17 @@ class DockerEngine:
         except NotFound as error:  # the container, or what it is attached to
             _log.warning("environment_start_failed", container=container_id, cause=str(error))
             self._make_shared(api)
-            self._remove(api, container_id)
+            remove_container(api, container_id)
             return False
         except APIError as error:
             if _AMBIGUOUS in str(error.explanation):  # somebody has just made another network of that name
                 self._make_network(api)
             elif _HALF_STARTED.search(str(error.explanation)):
                 _log.warning("environment_start_failed", container=container_id, cause=str(error))
-                self._remove(api, container_id)
-            elif error.status_code != _CONFLICT:  # marked for removal
+                remove_container(api, container_id)
+            elif error.status_code != CONFLICT:  # marked for removal
                 raise
             return False
-        return True
-
-    def _remove(self, api: docker.APIClient, container: str) -> bool:
-        try:
-            api.remove_container(container, force=True)
-        except NotFound:
-            return False
-        except APIError as error:
-            if error.status_code != _CONFLICT:  # somebody else is removing it
-                raise
         return True
 
     def _unpause(self, api: docker.APIClient, userhash: str) -> None:

@@ -22,9 +22,8 @@ from rootblood.domain.reconciliation import Holding, HoldingKind, Lack
 from rootblood.engines.base import STOP_GRACE_S
 from rootblood.engines.docker.client import DockerClient
 from rootblood.engines.docker.container import INSTANCE_LABEL, SERVER_LABEL, USERHASH_LABEL
+from rootblood.engines.docker.removal import CONFLICT, remove_container
 from rootblood.engines.docker.streams import Streams
-
-_CONFLICT = 409
 
 
 class Holdings:
@@ -102,10 +101,9 @@ def _remove_in_order(api: docker.APIClient, container: str) -> bool:
         state = api.inspect_container(container)["State"]
         if state["Running"] and not state["Paused"]:
             api.stop(container, timeout=int(STOP_GRACE_S))
-        api.remove_container(container, force=True)
     except NotFound:
         return False
     except APIError as error:
-        if error.status_code != _CONFLICT:  # somebody else is removing it
+        if error.status_code != CONFLICT:  # somebody else is removing it
             raise
-    return True
+    return remove_container(api, container)

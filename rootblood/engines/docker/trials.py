@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
 import docker
 import structlog
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound
 
 from rootblood.domain.environments import Environment, EnvironmentState, Identity
 from rootblood.engines.docker.client import DockerClient
 from rootblood.engines.docker.container import INSTANCE_LABEL, TRIAL_LABEL, Arguments, trial_arguments
+from rootblood.engines.docker.removal import remove_container
 from rootblood.errors import EnvironmentFailedError
 from rootblood.settings import EnvironmentSettings, LimitsSettings
 
@@ -73,13 +74,13 @@ class Trials:
             await self._docker.call(partial(_require_running, container=container))
             raise
         finally:
-            await asyncio.shield(self._docker.call(partial(_remove, container=container)))
+            await asyncio.shield(self._docker.call(partial(remove_container, container=container)))
 
     def _create(self, api: docker.APIClient, arguments: Callable[[docker.APIClient], Arguments]) -> str:
         labels = [f"{INSTANCE_LABEL}={self._instance}", TRIAL_LABEL]
         for row in api.containers(all=True, filters={"label": labels}):
             if row["Created"] < time.time() - _LEFT_OVER_S:
-                _remove(api, row["Id"])
+                remove_container(api, row["Id"])
         return str(api.create_container(**arguments(api))["Id"])
 
 
@@ -98,8 +99,3 @@ def _require_running(api: docker.APIClient, container: str) -> None:
     # One that never started has told why already.
     if not state["Running"] and state["Status"] != "created":
         raise EnvironmentFailedError(f"its first process ends by itself, with status {state['ExitCode']}")
-
-
-def _remove(api: docker.APIClient, container: str) -> None:
-    with suppress(NotFound):
-        api.remove_container(container, force=True)

@@ -29,6 +29,7 @@ from rootblood.engines.docker.client import DockerClient
 from rootblood.engines.docker.container import INSTANCE_LABEL, SERVER_LABEL, USERHASH_LABEL, Arguments
 from rootblood.engines.docker.frames import DemultiplexingProtocol, attach, take_socket
 from rootblood.engines.docker.images import AcceptedImages
+from rootblood.engines.docker.removal import CONFLICT, remove_container
 from rootblood.errors import EnvironmentFailedError, NotFoundError
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -60,7 +61,6 @@ _STATUS = re.compile(r"ended: (\d+)(?: (\d+))?")
 _TAR_SAW_CHANGES = 1
 """tar's exit status for files that changed while they were read; above it, there is no whole archive."""
 
-_CONFLICT = 409
 _REMOVAL_ATTEMPTS = 20
 _REMOVAL_PAUSE_S = 0.25
 _HELD_BYTES = 1024 * 1024
@@ -162,13 +162,13 @@ class Volumes:
     def _remove(self, api: docker.APIClient, name: str) -> bool:
         """Remove a volume; False while something has it mounted, but for a helper of a killed process."""
         for row in api.containers(all=True, filters={"volume": name, "label": HELPER_LABEL}):
-            _remove_container(api, row["Id"])
+            remove_container(api, row["Id"])
         try:
             api.remove_volume(name)
         except NotFound:
             return True
         except APIError as error:
-            if error.status_code != _CONFLICT:
+            if error.status_code != CONFLICT:
                 raise
             return False
         return True
@@ -198,7 +198,7 @@ class Volumes:
                 api.start(made)
                 return made, *take_socket(stream)
             except BaseException:
-                _remove_container(api, made)
+                remove_container(api, made)
                 raise
 
         container, sock, already_read = await self._docker.call(start)
@@ -210,7 +210,7 @@ class Volumes:
             yield helper
         finally:
             transport.abort()
-            await asyncio.shield(self._docker.call(partial(_remove_container, container=container)))
+            await asyncio.shield(self._docker.call(partial(remove_container, container=container)))
 
 
 def _helper_arguments(
@@ -243,16 +243,6 @@ def _helper_arguments(
             log_config=LogConfig(type="none"),
         ),
     }
-
-
-def _remove_container(api: docker.APIClient, container: str) -> None:
-    try:
-        api.remove_container(container, force=True)
-    except NotFound:
-        return
-    except APIError as error:
-        if error.status_code != _CONFLICT:  # Docker is removing it by itself
-            raise
 
 
 class _Helper(asyncio.Protocol):
