@@ -111,8 +111,8 @@ class Connection(asyncssh.SSHServer):
         self._account: Account | None = None
         self._looked_up_at = -math.inf
         self._looking_up = asyncio.Lock()
-        self._lease: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once others know that the environment is in use; an error where they cannot."""
+        self._lease: asyncio.Future[None] | None = None
+        """Done once others know of the use of the environment, an error where they cannot; None before it."""
 
         self.peer = "?"
         """Address of the client."""
@@ -273,21 +273,28 @@ class Connection(asyncssh.SSHServer):
             NotFoundError, StoreUnavailableError: as `account`; the latter also where no lease can be had.
         """
         account = await self.account()
-        await asyncio.shield(self._lease)
+        await asyncio.shield(self._claim())
         return account
 
-    async def _hold(self) -> None:
+    def _claim(self) -> asyncio.Future[None]:
+        """Say that this connection uses the environment, once, until it is closed; returns `_lease`."""
+        if self._lease is None:
+            self._lease = asyncio.get_running_loop().create_future()
+            self.start(self._hold(self._lease))
+        return self._lease
+
+    async def _hold(self, lease: asyncio.Future[None]) -> None:
         """Hold a lease on the environment for as long as the connection is open."""
         try:
             account = await self.account()
             detail = f"{self._selector.value} from {self.peer}".lstrip()
             async with self.environments.used(account, LeaseKind.SSH, detail):
-                self._lease.set_result(None)
+                lease.set_result(None)
                 await self.closed.wait()
         except RootBloodError as error:
             self.log.warning("lease_not_held", cause=str(error))
-            self._lease.set_exception(error)
-            self._lease.exception()  # there may be nobody who wants to enter
+            lease.set_exception(error)
+            lease.exception()  # there may be nobody who wants to enter
 
     async def _watch_account(self) -> None:
         """Close the connection once its account may not be here any more."""
@@ -381,7 +388,7 @@ class Connection(asyncssh.SSHServer):
         self._metrics.login(Door.SSH, LoginOutcome.ACCEPTED)
         self.log.info("login", account=name, place=self._selector.value, method=self._auth.method)
         if self._selector is not Selector.EXPORT:  # each tarball holds one of its own
-            self.start(self._hold())
+            self._claim()
         if inside:
             self.start(self._open_link_ahead())
         self._arrival = self.start(self._arrive())
