@@ -25,7 +25,7 @@ from rootblood.reload import Reload
 from rootblood.services.environments import Environments
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
-from rootblood.services.restores import require_restored
+from rootblood.services.restoring import require_restored
 from rootblood.settings import Settings
 from rootblood.signals import reload_on_signal, stop_on_signals
 from rootblood.ssh.greeting import read_texts

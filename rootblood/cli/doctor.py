@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import build_engine, database_name, open_core
+from rootblood.app import build_engine, open_core
 from rootblood.cli.output import explain, print_json, say
+from rootblood.databases import database_name
 from rootblood.domain.environments import Environment, EnvironmentState
 from rootblood.domain.images import Images
 from rootblood.errors import ConfigurationError, RootBloodError

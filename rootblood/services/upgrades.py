@@ -8,13 +8,12 @@ begun once one has failed. Homes are volumes of their own; nothing here comes ne
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Actor
 from rootblood.domain.environments import Environment, EnvironmentState, Identity, StopReason
 from rootblood.domain.images import Image, Images
+from rootblood.domain.upgrades import ImageUse, Outcome
 from rootblood.engines.base import STOP_GRACE_S, Engine
 from rootblood.errors import (
     ConflictError,
@@ -41,36 +40,6 @@ _NOTICE_S = 1.0
 _NOTICE = "rootblood: this environment moves to another image now, and is back in a moment; log in again"
 
 _RUNNING = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
-
-
-@dataclass(frozen=True, slots=True)
-class ImageUse:
-    """An image, and the environments that were made of it."""
-
-    image_id: str
-    image: Image | None
-    """None where it is neither current nor previous nor newest."""
-
-    environments: Sequence[tuple[str, Environment]]
-    """With the name of the account of each, or its userhash where there is no such account."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an upgrade, or a rollback, came to."""
-
-    image: Image
-    accepted: bool
-    """False where it was the current one already."""
-
-    moved: Sequence[str]
-    """Names of the accounts whose environments were made anew."""
-
-    failed: Sequence[tuple[str, str]]
-    """Names of those whose environments were not, and why."""
-
-    waiting: Sequence[str]
-    """Names of those whose environments run on as they are, until they are next started."""
 
 
 class Upgrades:

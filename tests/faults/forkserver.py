@@ -19,6 +19,7 @@ READY_WITHIN_S = 30
 
 _PROGRAM = """
 import json, os, sys
+import rootblood.cli.serve
 from rootblood.cli.main import main
 for line in iter(sys.stdin.readline, ""):
     log, env, arguments = json.loads(line)

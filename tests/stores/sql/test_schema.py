@@ -12,7 +12,8 @@ from rootblood.errors import ConfigurationError
 from rootblood.settings import Settings
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.models import Base
-from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.stores.sql.revisions import schema_is_current
+from rootblood.stores.sql.schema import upgrade
 from tests.stores.sql.conftest import env_of
 
 UPGRADE = """
