@@ -22,6 +22,8 @@ from typing import Any
 
 import docker
 
+from tests.e2e.forked import run_rootblood
+
 CLIENT_TIMEOUT_S = 60
 _READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)( metrics=(?P<metrics>\S+))?")
 
@@ -125,16 +127,13 @@ class Installation:
     def cli(
         self, *arguments: str, stdin: str = "", check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run `rootblood ...` as an operator does."""
-        done = subprocess.run(
-            [sys.executable, "-m", "rootblood", *arguments],
+        """Run `rootblood ...` as an operator does; see `tests.e2e.forked` for how it is started."""
+        done = run_rootblood(
+            arguments,
             env={**self.env, **(env or {})},
-            cwd=self.directory,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=CLIENT_TIMEOUT_S,
-            check=False,
+            directory=self.directory,
+            stdin=stdin,
+            timeout_s=CLIENT_TIMEOUT_S,
         )
         if check:
             assert done.returncode == 0, done.stderr
