@@ -1,8 +1,8 @@
 """Runs `rootblood ...` without starting Python and importing it all anew: forked off a process that has that.
 
 What runs is the real thing, in a process of its own, with its own arguments, streams, environment and
-directory; it only takes a tenth of the time to start, which counts where tests give a thousand commands. No
-server is started like this, and `tests/cli/test_main.py` has commands that are programs from the start.
+directory; it only takes a tenth of the time to start, which counts where tests give a thousand commands.
+`Installation.start` starts servers as programs, and `tests/cli/test_main.py` commands.
 """
 
 import atexit
@@ -16,8 +16,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 _MAX_REQUEST_BYTES = 1 << 17
+_MAX_ANSWER_BYTES = 32
 
 _PROGRAM = f"""
 import gc, json, os, signal, socket, sys
@@ -46,9 +48,9 @@ with socket.socket(fileno=int(sys.argv[1])) as control:
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 with socket.socket(fileno=files.pop()) as answer:
     if command := os.fork():
-        answer.sendall(f"{{command}}\\n".encode())
+        answer.send(str(command).encode())
         status = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
-        answer.sendall(f"{{status}}\\n".encode())
+        answer.send(str(status).encode())
         os._exit(0)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number, file in enumerate(files):
@@ -88,6 +90,36 @@ def _forks() -> _Forks:
     return _Forks()
 
 
+class Forked:
+    """A command that runs, or has run."""
+
+    def __init__(self, answer: socket.socket) -> None:
+        self._answer = answer
+        self.pid = int(answer.recv(_MAX_ANSWER_BYTES))
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Its exit status once it has ended; negative is the signal that killed it. To be called once.
+
+        Raises:
+            TimeoutError: it has not ended; it can be waited for again.
+        """
+        self._answer.settimeout(timeout_s)
+        status = int(self._answer.recv(_MAX_ANSWER_BYTES))
+        self._answer.close()
+        return status
+
+
+def fork_rootblood(
+    arguments: Sequence[str], *, env: Mapping[str, str], directory: Path, streams: Sequence[IO[Any]]
+) -> Forked:
+    """Start one command; `streams` are its stdin, stdout and stderr."""
+    request = json.dumps([["rootblood", *arguments], dict(env), str(directory)]).encode()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        _forks().send(request, [*(stream.fileno() for stream in streams), theirs.fileno()])
+    return Forked(ours)
+
+
 def run_rootblood(
     arguments: Sequence[str], *, env: Mapping[str, str], directory: Path, stdin: str, timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
@@ -96,28 +128,20 @@ def run_rootblood(
     Raises:
         subprocess.TimeoutExpired: it took too long, and was killed.
     """
-    argv = ["rootblood", *arguments]
-    ours, theirs = socket.socketpair()
     with (
         tempfile.TemporaryFile("w+") as input_,
         tempfile.TemporaryFile("w+") as output,
         tempfile.TemporaryFile("w+") as errors,
-        ours,
-        ours.makefile() as answer,
     ):
         input_.write(stdin)
         input_.seek(0)
-        ours.settimeout(timeout_s)
-        with theirs:
-            request = json.dumps([argv, dict(env), str(directory)]).encode()
-            _forks().send(request, [*(file.fileno() for file in (input_, output, errors)), theirs.fileno()])
-        pid = int(answer.readline())
+        command = fork_rootblood(arguments, env=env, directory=directory, streams=(input_, output, errors))
         try:
-            status = int(answer.readline())
+            status = command.wait(timeout_s)
         except TimeoutError as error:
-            os.kill(pid, signal.SIGKILL)
-            ours.recv(64)  # that it is gone
-            raise subprocess.TimeoutExpired(argv, timeout_s) from error
+            os.kill(command.pid, signal.SIGKILL)
+            command.wait()
+            raise subprocess.TimeoutExpired(["rootblood", *arguments], timeout_s) from error
         output.seek(0)
         errors.seek(0)
-        return subprocess.CompletedProcess(argv, status, output.read(), errors.read())
+        return subprocess.CompletedProcess(["rootblood", *arguments], status, output.read(), errors.read())
