@@ -94,7 +94,7 @@ class Core:
         """Have all services go by these settings from now on."""
         self.engine.apply(settings.environment, settings.limits)
         self.passwords.apply(settings.passwords)
-        self.environments.apply(settings.link)
+        self.environments.links.apply(settings.link)
         self.upgrades.apply(settings.link)
         self.outlooks.apply(settings.reaper)
         self.reaper.apply(settings.reaper)

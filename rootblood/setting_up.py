@@ -43,4 +43,4 @@ async def finish_restore(settings: Settings) -> None:
     """
     await set_up(settings)
     async with open_core(settings) as core:
-        await core.environments.prepare()
+        await core.environments.shared.prepare()
