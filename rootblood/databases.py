@@ -1,4 +1,4 @@
-"""What is done to an installation's database as a whole: naming it, checking it, copying it to another."""
+"""What is done to an installation's database as a whole: checking it, and copying it to another."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,6 @@ from rootblood.settings import Settings
 from rootblood.stores.sql.checking import check
 from rootblood.stores.sql.copying import TableCount, copy
 from rootblood.stores.sql.database import Database
-
-
-def database_name(settings: Settings) -> str:
-    """Which database the settings name, without user and password. Raises `ConfigurationError`."""
-    return Database(settings).name
 
 
 async def check_database(settings: Settings) -> Sequence[str]:

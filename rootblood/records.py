@@ -36,6 +36,11 @@ class Records:
     audit: Audit
 
 
+def database_name(settings: Settings) -> str:
+    """Which database the settings name, without user and password. Raises `ConfigurationError`."""
+    return Database(settings).name
+
+
 @asynccontextmanager
 async def open_records(settings: Settings) -> AsyncIterator[Records]:
     """Build the services on this installation's database, and close them at the end.

@@ -26,7 +26,7 @@ def check(
     """Look for damage, and for what does not fit together. Exits 1 where there is any."""
     settings: Settings = context.obj
     wrong = asyncio.run(late.databases.check_database(settings))
-    name = late.databases.database_name(settings)
+    name = late.records.database_name(settings)
     if as_json:
         print_json({"database": name, "wrong": wrong})
     else:
@@ -56,7 +56,7 @@ def copy(
     databases = _settings_of(settings, source), _settings_of(settings, target)
     copied = asyncio.run(late.databases.copy_database(*databases, dry_run=dry_run))
     print_table(("TABLE", "ROWS", "DIGEST"), [(row.table, row.rows, row.digest[:16]) for row in copied])
-    where = "from {} to {}".format(*map(late.databases.database_name, databases))
+    where = "from {} to {}".format(*map(late.records.database_name, databases))
     if dry_run:
         say(f"nothing was copied; it can be, {where}")
     else:
