@@ -1,8 +1,8 @@
 """The composition root: settings in, running parts out.
 
-Only here is it decided that the rows are kept by SQLAlchemy and the containers run by Docker. `open_core`
-gives the services, for one command of the CLI as for the server; `rootblood.serving` puts both doors in front
-of them.
+Here, and in `rootblood.records` for what needs no more than the rows, it is decided that SQLAlchemy keeps the
+rows and Docker runs the containers. `open_core` gives the services, for one command of the CLI as for the
+server; `rootblood.serving` puts both doors in front of them.
 """
 
 import asyncio
