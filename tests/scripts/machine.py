@@ -29,7 +29,11 @@ PLACE = "/opt/rootblood"
 _SYSTEMD = Path("/lib/systemd/systemd")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc")
-_FORBIDDEN = re.compile("permission denied|not permitted", re.IGNORECASE)
+_REFUSED = re.compile(
+    "^(unshare|mount|pivot_root): |permission denied|not permitted", re.IGNORECASE | re.MULTILINE
+)
+"""What is said where the kernel, or whoever runs it, lets nobody make a machine."""
+
 _HOMES = re.compile("/(home|root)/")
 _BOOT_S = 120
 _COMMAND_S = 240
@@ -102,7 +106,7 @@ def booted(directory: Path, env: Mapping[str, str]) -> Iterator[Machine]:
         line = process.stdout.readline()
         if not line:
             said = process.stderr.read()
-            if _FORBIDDEN.search(said):
+            if _REFUSED.search(said):
                 pytest.skip(f"no machine can be made here: {said.strip()}")
             raise AssertionError(said)
         machine = Machine(int(line), env)
@@ -114,11 +118,11 @@ def booted(directory: Path, env: Mapping[str, str]) -> Iterator[Machine]:
             with suppress(ProcessLookupError):
                 os.kill(machine.pid, signal.SIGKILL)
             process.wait()
+            # The last of them may be on its way out for a moment yet.
+            wait_until(lambda: _remove(cgroup), what="the control group's removal")
     finally:
         process.kill()
         process.communicate()
-        # The last of them may be on its way out for a moment yet.
-        wait_until(lambda: _remove(cgroup), what="the control group's removal")
 
 
 def _is_up(machine: Machine, process: subprocess.Popen[str]) -> bool:
