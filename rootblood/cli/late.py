@@ -2,7 +2,8 @@
 
 The container engine, the database and the doors take a second to load, and an operator waits for it at each
 command. So `rootblood.cli.main` loads the module of the command that is run and no other; and the nouns,
-whose help is asked for most, say `late.app` for `rootblood.app`, which is loaded once one of their commands runs.
+whose help is asked for most, say `late.app` for `rootblood.app`, which is loaded once one of their
+commands runs.
 """
 
 import gc
