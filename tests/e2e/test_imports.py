@@ -70,7 +70,7 @@ class Uploader:
     def unpack(self, upload: str, **where: Any) -> dict[str, Any]:
         """Unpack it, and wait for the outcome."""
         self.begin(upload, **where)
-        wait_until(lambda: self.state(upload)["state"] != "unpacking", timeout_s=60, what="the end of it")
+        wait_until(lambda: self.state(upload)["state"] != "unpacking", what="the end of it")
         return self.state(upload)
 
     def begin(self, upload: str, **where: Any) -> None:
@@ -108,14 +108,18 @@ def tarball(*members: tuple[str, bytes | None, dict[str, Any]], compressed: bool
 
 
 @contextmanager
-def sending(uploader: Uploader, upload: str, file: Path, rate: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A curl that sends slowly."""
-    options = ("-T", str(file), "-X", "PATCH", "-H", "Upload-Offset: 0", "--limit-rate", rate)
+def stuck(uploader: Uploader, upload: str, data: bytes) -> Iterator[None]:
+    """A curl that has sent so much, and waits for more to send."""
+    options = ("-T", "-", "-X", "PATCH", "-H", "Upload-Offset: 0")
     with subprocess.Popen(
-        uploader.argv(f"{upload}/data", *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        uploader.argv(f"{upload}/data", *options), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as process:
         try:
-            yield process
+            assert process.stdin is not None
+            process.stdin.write(data)
+            process.stdin.flush()
+            wait_until(lambda: uploader.offset(upload) > MIB, what="a MiB")
+            yield
         finally:
             process.kill()
 
@@ -142,8 +146,8 @@ def test_an_upload_that_breaks_off_goes_on_where_it_was(
     file, content = big
     upload, into = secrets.token_hex(16), f"back-{secrets.token_hex(4)}"
     curl = uploader(server, tmp_path)
-    with sending(curl, upload, file, "6M"):
-        wait_until(lambda: curl.offset(upload) > MIB, what="a MiB")
+    with stuck(curl, upload, file.read_bytes()[: 8 * MIB]):
+        pass
     wait_until(lambda: curl.append(upload, 0, b"x")[0] == 409, what="a piece at a wrong offset refused")
     assert MIB < curl.offset(upload) < file.stat().st_size
 
@@ -215,8 +219,7 @@ def test_kill_9_in_the_middle_of_an_upload(
     with own_installation.serving() as server:
         curl = uploader(server, tmp_path)
         client_of(own_installation, server, "alice").run("echo mine >~/mine")
-        with sending(curl, upload, file, "4M"):
-            wait_until(lambda: curl.offset(upload) > MIB, what="a MiB")
+        with stuck(curl, upload, file.read_bytes()[: 8 * MIB]):
             server.stop(signal.SIGKILL)
     with own_installation.serving() as server:
         alice = client_of(own_installation, server, "alice")
@@ -252,7 +255,7 @@ def test_kill_9_in_the_middle_of_unpacking(own_installation: Installation, tmp_p
         def litter() -> list[str]:
             return [name for name in alice.output(BESIDE).split() if name.startswith(".rootblood-import")]
 
-        wait_until(lambda: not litter(), timeout_s=60, what="nothing left of it")
+        wait_until(lambda: not litter(), what="nothing left of it")
 
         if alice.output("ls ~").split() == ["mine"]:
             assert alice.output(LOOK) == before
