@@ -115,6 +115,11 @@ def test_a_new_directory_beside_what_is_there(environment: Environment) -> None:
     assert in_home(environment, "cat", f"{name}/dir/a", f"{name}/b", "mine") == "hihimine\n"
     taken = run(environment, "unpack", "--into", name, "-", stdin=GOOD)
     assert (taken.returncode, b"take another name" in taken.stderr) == (1, True)
+    missing = run(environment, "unpack", "nowhere")
+    assert (1, b"import: nothing was changed: nowhere: No such file or directory\n") == (
+        missing.returncode,
+        missing.stderr,
+    )
     for bad in ("../up", "/tmp/x", "-x", "a/b", ".ssh", ""):
         assert run(environment, "unpack", f"--into={bad}", "-", stdin=GOOD).returncode == 1
 
