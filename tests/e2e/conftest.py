@@ -1,10 +1,8 @@
 """One installation with one server for all tests that do not need their own."""
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ import asyncssh
 import pytest
 
 from tests.e2e.clients.base import Login
-from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api, wait_until
+from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
 
 ALICE_PASSWORD = "correct horse battery staple"
 
@@ -33,40 +31,17 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
     """
     installation = Installation(directory, extra_env=extra_env)
     try:
-        alice, bob = (make_key(directory / f"{name}_key").with_suffix(".pub") for name in ("alice", "bob"))
-        _run_all(
-            installation,
-            (["setup"], ""),
-            (["user", "add", "alice", "--key-file", str(alice), "--password-stdin"], ALICE_PASSWORD),
-            (["user", "add", "bob", "--key-file", str(bob)], ""),
+        installation.cli("setup")
+        for name in ("alice", "bob"):
+            make_key(directory / f"{name}_key")
+        public = str(directory / "alice_key.pub")
+        installation.cli(
+            "user", "add", "alice", "--key-file", public, "--password-stdin", stdin=ALICE_PASSWORD
         )
+        installation.cli("user", "add", "bob", "--key-file", str(directory / "bob_key.pub"))
         yield installation
     finally:
         installation.destroy()
-
-
-_RUN_ALL = """
-import io, json, sys
-from rootblood.cli.main import app
-for arguments, given in json.load(sys.stdin):
-    sys.stdin = io.TextIOWrapper(io.BytesIO(given.encode()))
-    app(arguments, standalone_mode=False)
-"""
-
-
-def _run_all(installation: Installation, *commands: tuple[Sequence[str], str]) -> None:
-    """Run commands with what they are given, in one process: most of a command's time is its beginning."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN_ALL],
-        env=installation.env,
-        cwd=installation.directory,
-        input=json.dumps(commands),
-        capture_output=True,
-        text=True,
-        timeout=CLIENT_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session", autouse=True)
