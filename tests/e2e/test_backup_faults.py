@@ -43,6 +43,7 @@ def test_kill_9_in_the_middle_of_a_backup_and_of_a_restore(own_installation: Ins
     making = run_in_background(installation, "backup", "backups", "--with", "tar")
     wait_until(
         lambda: any(path.stat().st_size > 10_000_000 for path in backups.glob("*/home_*.part")),
+        timeout_s=60,
         what="a home half read",
     )
     making.send_signal(signal.SIGKILL)
@@ -55,7 +56,7 @@ def test_kill_9_in_the_middle_of_a_backup_and_of_a_restore(own_installation: Ins
 
     mark = installation.directory / "state" / "restoring"
     restoring = run_in_background(installation, "restore", "backups")
-    wait_until(lambda: mark.exists() and helpers(installation) > 0, what="a restore half done")
+    wait_until(lambda: mark.exists() and helpers(installation) > 0, timeout_s=60, what="a restore half done")
     restoring.send_signal(signal.SIGKILL)
     restoring.wait()
     refused = installation.cli("serve", check=False)
@@ -67,7 +68,7 @@ def test_kill_9_in_the_middle_of_a_backup_and_of_a_restore(own_installation: Ins
         alice = client_of(installation, server, "alice")
         (installation.directory / "known_hosts").unlink(missing_ok=True)
         assert digest == alice.output("sha256sum < file")
-    wait_until(lambda: helpers(installation) == 0, what="the end of all helpers")
+    wait_until(lambda: helpers(installation) == 0, timeout_s=60, what="the end of all helpers")
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def test_reget_goes_on_where_a_copy_broke_off(drive: Client, spooled: str, tmp_p
         [*slowly(drive), f"{drive.target}:{spooled}", str(partly)],
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: partly.exists() and partly.stat().st_size > 0)
+    wait_until(lambda: partly.exists() and partly.stat().st_size > 0, timeout_s=60)
     slow.kill()
     slow.wait()
     half = partly.stat().st_size
@@ -245,7 +245,7 @@ def mounted(client: Client, point: Path, *options: str) -> Iterator[Path]:
     argv = ["sshfs", "-f", *options, "-o", f"ssh_command={client.remote_shell}", f"{client.target}:", point]
     process = subprocess.Popen([str(word) for word in argv])
     try:
-        wait_until(lambda: point.is_mount() or process.poll() is not None, what="the mount")
+        wait_until(lambda: point.is_mount() or process.poll() is not None, timeout_s=60, what="the mount")
         assert process.poll() is None
         yield point
     finally:
@@ -283,7 +283,7 @@ def test_who_is_there_sees_it(alice: Client, drive: Client, tmp_path: Path) -> N
             for way in ("-s", "-O")
         ]
         try:
-            wait_until(lambda: rescue.output("sessions").count("export drive: ") == 2)
+            wait_until(lambda: rescue.output("sessions").count("export drive: ") == 2, timeout_s=60)
             listed = rescue.output("sessions")
         finally:
             for copy in copies:
@@ -324,18 +324,18 @@ def test_a_client_that_is_killed_ends_what_it_reads(
     house: Installation, alice: Client, drive: Client, tmp_path: Path, who: str
 ) -> None:
     with large_file(alice, "large"):
-        wait_until(lambda: programs(house) == 0)
+        wait_until(lambda: programs(house) == 0, timeout_s=60)
         copy = subprocess.Popen(
             [*slowly(drive), f"{drive.target}:home.tar.zst", str(tmp_path)], stderr=subprocess.DEVNULL
         )
-        wait_until(lambda: programs(house) > 0)
-        wait_until((tmp_path / "home.tar.zst").exists)
+        wait_until(lambda: programs(house) > 0, timeout_s=60)
+        wait_until((tmp_path / "home.tar.zst").exists, timeout_s=60)
         if who == "ssh":
             subprocess.run(["pkill", "-KILL", "-P", str(copy.pid)], check=True)
         else:
             copy.kill()
         copy.wait()
-        wait_until(lambda: programs(house) == 0, what="the end of tar")
+        wait_until(lambda: programs(house) == 0, timeout_s=60, what="the end of tar")
 
 
 def test_more_than_may_be_at_one_time(own_installation: Installation, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_more_than_may_be_at_one_time(own_installation: Installation, tmp_path: 
         drive = replace(alice, name="alice+export")
         alice.output("head -c 60000000 /dev/urandom >large")
         copy = subprocess.Popen([*slowly(drive), f"{drive.target}:home.tar.gz", str(tmp_path / "one")])
-        wait_until((tmp_path / "one").exists)
+        wait_until((tmp_path / "one").exists, timeout_s=60)
         for way in ("-s", "-O"):
             status, said = scp(drive, f"{drive.target}:home.tar.gz", tmp_path / "two", options=[way])
             assert status == 1

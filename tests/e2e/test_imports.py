@@ -70,7 +70,7 @@ class Uploader:
     def unpack(self, upload: str, **where: Any) -> dict[str, Any]:
         """Unpack it, and wait for the outcome."""
         self.begin(upload, **where)
-        wait_until(lambda: self.state(upload)["state"] != "unpacking", what="the end of it")
+        wait_until(lambda: self.state(upload)["state"] != "unpacking", timeout_s=60, what="the end of it")
         return self.state(upload)
 
     def begin(self, upload: str, **where: Any) -> None:
@@ -118,7 +118,7 @@ def stuck(uploader: Uploader, upload: str, data: bytes) -> Iterator[None]:
             assert process.stdin is not None
             process.stdin.write(data)
             process.stdin.flush()
-            wait_until(lambda: uploader.offset(upload) > MIB, what="a MiB")
+            wait_until(lambda: uploader.offset(upload) > MIB, timeout_s=60, what="a MiB")
             yield
         finally:
             process.kill()
@@ -255,7 +255,7 @@ def test_kill_9_in_the_middle_of_unpacking(own_installation: Installation, tmp_p
         def litter() -> list[str]:
             return [name for name in alice.output(BESIDE).split() if name.startswith(".rootblood-import")]
 
-        wait_until(lambda: not litter(), what="nothing left of it")
+        wait_until(lambda: not litter(), timeout_s=60, what="nothing left of it")
 
         if alice.output("ls ~").split() == ["mine"]:
             assert alice.output(LOOK) == before

@@ -164,7 +164,7 @@ def test_an_export_that_is_killed_leaves_no_file_of_that_name(lasting: Installat
             cwd=lasting.directory,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(lambda: part.exists() and part.stat().st_size > 0)
+        wait_until(lambda: part.exists() and part.stat().st_size > 0, timeout_s=60)
         process.send_signal(number)
         assert process.wait(90) != 0
         assert not file.exists()
@@ -275,7 +275,7 @@ def test_who_leaves_by_rb_is_told_and_then_gone(house: Installation, tmp_path: P
             screen = window.wait_for("status=255")
         assert "alice is being deleted now: environment, home, keys, tarballs, activity." in screen
         assert ALICE_PASSWORD not in screen
-        wait_until(lambda: "alice" not in names(house))
+        wait_until(lambda: "alice" not in names(house), timeout_s=60)
         assert 255 == alice.run("true").returncode
         assert "bob\n" == bob.output("id -un")
     deleted(house, "alice", userhash, uid)
@@ -288,7 +288,7 @@ def test_a_pipe_is_answered_before_the_end(house: Installation) -> None:
         done = bob.run("rb account delete --stdin; sleep 1000", stdin=b"bob\n\n")
         assert done.stdout.startswith(b"bob is being deleted now: ")
         assert done.returncode != 0
-        wait_until(lambda: "bob" not in names(house))
+        wait_until(lambda: "bob" not in names(house), timeout_s=60)
     deleted(house, "bob", userhash, uid)
 
 

@@ -236,5 +236,5 @@ def test_who_leaves_it_to_itself_finds_it_later(alice: Client) -> None:
     with alice.open("rb export --spool tar.gz") as begun:
         assert begun.stderr is not None
         assert b" MiB/s\n" in begun.stderr.readline()  # so it is on its way
-    wait_until(lambda: "  running  " not in alice.output("rb exports"))
+    wait_until(lambda: "  running  " not in alice.output("rb exports"), timeout_s=60)
     assert alice.output("rb exports").splitlines()[1].split()[2] == "ready"

@@ -97,7 +97,7 @@ class Downloader:
             found.update(self.api("GET", f"/exports/{export['id']}"))
             return bool(found["state"] != "running")
 
-        wait_until(is_over)
+        wait_until(is_over, timeout_s=60)
         return found
 
     def spool(self, kind: str = "tar.gz") -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_what_breaks_in_the_middle_is_no_good_end(
 ) -> None:
     large(alice, 200)
     curl = programs_of.begin("/export/home.tar.gz", version, "-o", "part", "--limit-rate", "4M")
-    wait_until((programs_of.directory / "part").exists)
+    wait_until((programs_of.directory / "part").exists, timeout_s=60)
     alice.output("pkill -KILL -x tar")
     _, said = curl.communicate(timeout=180)
     assert expected == curl.returncode, said
@@ -208,7 +208,7 @@ def test_who_leaves_stops_tar(programs_of: Downloader, house: Installation, alic
     large(alice)
     with alice.open("sleep 60"):  # or the environment is stopped, and tar with it
         curl = programs_of.begin("/export/home.tar.gz", "-o", "part", "--limit-rate", "1M")
-        wait_until(lambda: programs(house) > 0)
+        wait_until(lambda: programs(house) > 0, timeout_s=60)
         curl.kill()
         curl.communicate()
         wait_until(lambda: programs(house) == 0 and "tar" not in alice.output("ps -eo comm=").split())
@@ -233,7 +233,7 @@ def test_a_lock_from_another_process_ends_it(own_installation: Installation, tmp
         mine = downloader(server, tmp_path)
         large(client_of(own_installation, server, "alice"))
         curl = mine.begin("/export/home.tar.gz", "-o", "part", "--limit-rate", "1M")
-        wait_until((tmp_path / "part").exists)
+        wait_until((tmp_path / "part").exists, timeout_s=60)
         own_installation.cli("user", "lock", "alice")
         _, said = curl.communicate(timeout=120)
         assert CUT == curl.returncode, said
@@ -251,7 +251,7 @@ def test_the_end_of_the_server_is_no_good_end(
             for version in ("--http1.1", "--http1.0")
         ]
         for version in ("--http1.1", "--http1.0"):
-            wait_until((tmp_path / f"part{version}").exists)
+            wait_until((tmp_path / f"part{version}").exists, timeout_s=60)
         assert (0 if number == signal.SIGTERM else -signal.SIGKILL) == server.stop(number)
         for curl in curls:
             curl.communicate(timeout=120)
@@ -294,7 +294,7 @@ def test_a_copy_that_broke_off_is_resumed(
     whole = (tmp_path / "whole").read_bytes()
     partly = tmp_path / "home.tar.gz"
     curl = programs_of.begin(kept["url"], "-O", "--limit-rate", "20k")
-    wait_until(lambda: partly.exists() and partly.stat().st_size > 0)
+    wait_until(lambda: partly.exists() and partly.stat().st_size > 0, timeout_s=60)
     curl.kill()
     curl.communicate()
     half = partly.stat().st_size
@@ -324,7 +324,7 @@ def test_a_server_that_is_killed_in_the_middle(own_installation: Installation, t
         mine = downloader(server, tmp_path)
         large(client_of(own_installation, server, "alice"), 300)
         export = mine.api("POST", "/exports", {"format": "tar.gz"})
-        wait_until(lambda: any(path.stat().st_size for path in spool.glob("*/*.part")))
+        wait_until(lambda: any(path.stat().st_size for path in spool.glob("*/*.part")), timeout_s=60)
         server.stop(signal.SIGKILL)
     assert {".json", ".part"} == {path.suffix for path in spool.glob("*/*")}
 
@@ -336,5 +336,5 @@ def test_a_server_that_is_killed_in_the_middle(own_installation: Installation, t
             found["error"],
         )
         assert [".json"] == [path.suffix for path in spool.glob("*/*")]
-        wait_until(lambda: programs(own_installation) == 0, what="the end of the old one")
+        wait_until(lambda: programs(own_installation) == 0, timeout_s=60, what="the end of the old one")
         assert "ready" == after.spool()["state"]
