@@ -294,10 +294,14 @@ def test_who_is_there_sees_it(alice: Client, drive: Client, tmp_path: Path) -> N
 
 
 def test_a_stopped_environment_is_left_stopped(house: Installation, drive: Client, tmp_path: Path) -> None:
-    wait_until(lambda: not leases(house), what="the end of the copies that were broken off")
+    wait_until(lambda: not leases(house), timeout_s=60, what="the end of the copies that were broken off")
     house.cli("env", "stop", "alice")
     assert scp(drive, f"{drive.target}:home.tar.gz", tmp_path)[0] == 0
-    wait_until(lambda: "stopped" == house.cli_json("env", "list")[0]["state"], what="the environment's end")
+    wait_until(
+        lambda: "stopped" == house.cli_json("env", "list")[0]["state"],
+        timeout_s=60,
+        what="the environment's end",
+    )
     assert content(tmp_path / "home.tar.gz") == FILES
 
 

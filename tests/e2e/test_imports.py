@@ -148,7 +148,7 @@ def test_an_upload_that_breaks_off_goes_on_where_it_was(
     curl = uploader(server, tmp_path)
     with stuck(curl, upload, file.read_bytes()[: 8 * MIB]):
         pass
-    wait_until(lambda: curl.append(upload, 0, b"x")[0] == 409, what="a piece at a wrong offset refused")
+    wait_until(lambda: curl.append(upload, 0, b"x")[0] == 409, timeout_s=60, what="a wrong offset refused")
     assert MIB < curl.offset(upload) < file.stat().st_size
 
     finish(curl, upload, file.read_bytes())
@@ -246,7 +246,7 @@ def test_kill_9_in_the_middle_of_unpacking(own_installation: Installation, tmp_p
         before = alice.output(LOOK)
         curl.append(upload, 0, data)
         curl.begin(upload, into="back")
-        wait_until(lambda: curl.state(upload)["files"] > 0, what="progress")
+        wait_until(lambda: curl.state(upload)["files"] > 0, timeout_s=60, what="progress")
         server.stop(signal.SIGKILL)
     with own_installation.serving() as server:
         alice = client_of(own_installation, server, "alice")

@@ -86,7 +86,9 @@ def leave_traces(house: Installation, server: Server, client: Client) -> None:
     if client.name == "alice":
         Browser().log_in(server.web_url, "alice", ALICE_PASSWORD)
     # Both doors write in the background.
-    wait_until(lambda: "logged_in" in house.cli("user", "activity", client.name, "--json").stdout)
+    wait_until(
+        lambda: "logged_in" in house.cli("user", "activity", client.name, "--json").stdout, timeout_s=60
+    )
 
 
 def deleted(house: Installation, name: str, userhash: str, uid: int) -> None:
@@ -184,7 +186,7 @@ def test_of_a_deleted_account_nothing_is_left(house: Installation, *, served: bo
             house, uid
         ).keys()
         with alice.open("sleep 1000") as held:
-            wait_until(lambda: "sleep 1000" in alice.output("ps ax"))
+            wait_until(lambda: "sleep 1000" in alice.output("ps ax"), timeout_s=60)
             if not served:
                 server.stop(signal.SIGKILL)
             done = house.cli("user", "delete", "alice", "--yes")

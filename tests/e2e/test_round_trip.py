@@ -312,7 +312,7 @@ def test_files_that_change_meanwhile(house: Installation, alice: Client, bob: Cl
         alice.open(f"exec /usr/bin/python3 -Ic {shlex.quote(CHANGING)}"),
         archive.open("wb") as file,
     ):
-        wait_until(lambda: alice.run("test -s changing/shrinking").returncode == 0)
+        wait_until(lambda: alice.run("test -s changing/shrinking").returncode == 0, timeout_s=60)
         with alice.open(f"{EXPORT} tar.zst") as export:
             assert export.stdout is not None
             assert export.stderr is not None

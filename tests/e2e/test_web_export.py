@@ -211,7 +211,9 @@ def test_who_leaves_stops_tar(programs_of: Downloader, house: Installation, alic
         wait_until(lambda: programs(house) > 0, timeout_s=60)
         curl.kill()
         curl.communicate()
-        wait_until(lambda: programs(house) == 0 and "tar" not in alice.output("ps -eo comm=").split())
+        wait_until(
+            lambda: programs(house) == 0 and "tar" not in alice.output("ps -eo comm=").split(), timeout_s=60
+        )
 
 
 @pytest.mark.serial
