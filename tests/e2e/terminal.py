@@ -22,7 +22,7 @@ class Terminal:
             ["tmux", "-S", str(self.socket), "-f", "/dev/null", *arguments],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=60,
             check=True,
         )
         return done.stdout
@@ -45,7 +45,7 @@ class Terminal:
         """What the window shows, line by line."""
         return self.tmux("capture-pane", "-p")
 
-    def wait_for(self, text: str, *, timeout_s: float = 20) -> str:
+    def wait_for(self, text: str, *, timeout_s: float = 60) -> str:
         """Wait until the screen shows `text`, and return the screen."""
         try:
             wait_until(lambda: text in self.screen, timeout_s=timeout_s)
