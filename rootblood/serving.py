@@ -105,9 +105,14 @@ async def serve(
                 await _drain(core, stop)
                 closed.set()
         except* OSError as group:
-            cause = next(iter(group.exceptions))
-            raise ConfigurationError(f"cannot listen: {cause}") from group
+            cause = _first(group)
+            raise ConfigurationError(f"cannot listen: {cause.strerror or cause}") from group
     _log.info("stopped")
+
+
+def _first(error: OSError | BaseExceptionGroup[OSError]) -> OSError:
+    """An error itself, of those that task groups have put into groups of groups."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _doors(
