@@ -116,7 +116,7 @@ def test_a_tmux_client_that_nobody_is_connected_with_is_told_of_the_stop(
 
 
 def test_of_two_servers_one_reaps_and_the_other_takes_over(own_installation: Installation) -> None:
-    longer = {**SHORT, "ROOTBLOOD_LEASES__TTL_S": "5"}  # one of two on a busy machine may be late with its own
+    longer = {**SHORT, "ROOTBLOOD_LEASES__TTL_S": "5"}  # on a busy machine one of two may be late
     with own_installation.serving(**longer) as one, own_installation.serving(**longer) as two:
         servers = [one, two]
         with client_of(own_installation, one, "alice").open("echo up; cat") as session:
