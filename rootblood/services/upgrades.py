@@ -35,6 +35,9 @@ from rootblood.services.notices import Notices
 from rootblood.settings import LinkSettings
 from rootblood.stores.base import AccountLocks, AccountStore
 
+_LOCK = b"image".hex().ljust(32, "0")
+"""Held for the length of an upgrade or a rollback. Locks are of userhashes, and this is no account's."""
+
 _MAX_CONCURRENT = 4
 """Environments that are stopped and started at one time."""
 
@@ -44,9 +47,6 @@ _NOTICE_S = 1.0
 _NOTICE = "rootblood: this environment moves to another image now, and is back in a moment; log in again"
 
 _RUNNING = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
-
-_LOCK = b"image".hex().ljust(32, "0")
-"""Held for the length of an upgrade or a rollback. Locks are of userhashes, and this is no account's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,8 @@ ENDED_CODE = 4504
 undo what somebody may have meant, and nobody would have read why."""
 
 _CAUSE_S = 5.0
-"""For word of why a way in broke off; it comes within milliseconds, unless the engine is away or the machine
-very busy."""
+"""For word of why a way in broke off; it comes within milliseconds, unless the engine is away or busy.
+Without it the page connects anew, and so starts what somebody has stopped."""
 
 _DOUBT_S = 1.0
 """The same, where a session ended as it would have of itself, or with its environment."""

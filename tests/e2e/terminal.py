@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.installation import wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, wait_until
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Terminal:
             ["tmux", "-S", str(self.socket), "-f", "/dev/null", *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=CLIENT_TIMEOUT_S,
             check=True,
         )
         return done.stdout
