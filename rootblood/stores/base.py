@@ -83,8 +83,12 @@ class AccountStore(Protocol):
 class AccountLocks(Protocol):
     """One lock an account, among all servers of the installation; a server that dies lets go of its own."""
 
-    def hold(self, userhash: str) -> AbstractAsyncContextManager[None]:
+    def hold(self, userhash: str, *, patience_s: float | None = None) -> AbstractAsyncContextManager[None]:
         """Hold the account's lock for the length of a block. A task that holds it must not ask for it again.
+
+        Args:
+            userhash: of the account.
+            patience_s: how long another server is waited for; None is as long as it should take at most.
 
         Raises:
             EnvironmentFailedError: another server has held it for longer than one can wait.

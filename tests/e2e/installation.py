@@ -26,7 +26,7 @@ CLIENT_TIMEOUT_S = 60
 _READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)( metrics=(?P<metrics>\S+))?")
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 60, what: str = "the condition") -> None:
     """Poll until `condition` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -216,7 +216,6 @@ def test_who_leaves_stops_tar(programs_of: Downloader, house: Installation, alic
         )
 
 
-@pytest.mark.serial
 def test_who_reads_slowly_costs_the_server_nothing(
     programs_of: Downloader, door: Server, alice: Client
 ) -> None:
