@@ -144,9 +144,12 @@ def agent(installation: Installation, tmp_path: Path) -> Iterator[dict[str, str]
     """An ssh-agent with alice's key."""
     path = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
-    wait_until(path.exists)
     env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
-    subprocess.run(["ssh-add", "-q", str(installation.directory / "alice_key")], env=env, check=True)
-    yield env
-    process.terminate()
-    process.wait()
+    add = ["ssh-add", "-q", str(installation.directory / "alice_key")]
+    try:
+        # Its socket is there a moment before it listens.
+        wait_until(lambda: subprocess.run(add, env=env, stderr=subprocess.PIPE, check=False).returncode == 0)
+        yield env
+    finally:
+        process.terminate()
+        process.wait()
