@@ -31,14 +31,13 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
     """
     installation = Installation(directory, extra_env=extra_env)
     try:
-        installation.cli("setup")
-        for name in ("alice", "bob"):
-            make_key(directory / f"{name}_key")
-        public = str(directory / "alice_key.pub")
-        installation.cli(
-            "user", "add", "alice", "--key-file", public, "--password-stdin", stdin=ALICE_PASSWORD
+        keys = {name: f"{make_key(directory / f'{name}_key')}.pub" for name in ("alice", "bob")}
+        installation.cli_several(
+            ["setup"],
+            ["user", "add", "alice", "--key-file", keys["alice"], "--password-stdin"],
+            ["user", "add", "bob", "--key-file", keys["bob"]],
+            stdin=ALICE_PASSWORD,
         )
-        installation.cli("user", "add", "bob", "--key-file", str(directory / "bob_key.pub"))
         yield installation
     finally:
         installation.destroy()

@@ -189,7 +189,7 @@ async def test_a_slow_body_is_dropped(house: House) -> None:
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"\r\nConnection: close\r\n" in answer
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 29  # seconds: with the default it were thirty at least
 
 
 @pytest.mark.parametrize("chunked", [False, True])
