@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from tests.e2e.clients.base import Login
-from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
+from tests.e2e.installation import Client, Installation, Server, bare, docker_api, wait_until
 
 ALICE_PASSWORD = "correct horse battery staple"
 
@@ -29,8 +29,7 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
     What it has on the engine is removed even where setting it up failed or was interrupted: it has a network,
     and Docker has addresses for about thirty.
     """
-    installation = Installation(directory, extra_env=extra_env)
-    try:
+    with bare(directory, **extra_env) as installation:
         keys = {name: f"{make_key(directory / f'{name}_key')}.pub" for name in ("alice", "bob")}
         installation.cli_several(
             ["setup"],
@@ -39,8 +38,6 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
             stdin=ALICE_PASSWORD,
         )
         yield installation
-    finally:
-        installation.destroy()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,12 +63,9 @@ def server(installation: Installation) -> Iterator[Server]:
 
 @pytest.fixture
 def bare_installation(tmp_path: Path) -> Iterator[Installation]:
-    """An installation that is not set up; what it comes to have on the engine is removed."""
-    made = Installation(tmp_path)
-    try:
+    """One that is not set up."""
+    with bare(tmp_path) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 @pytest.fixture
