@@ -124,7 +124,7 @@ class Installation:
     """Of its bridge: Docker itself has addresses for about thirty."""
 
     extra_env: dict[str, str] = field(default_factory=dict)
-    _userhashes: dict[str, str] = field(default_factory=dict)
+    _userhashes: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def env(self) -> dict[str, str]:
