@@ -16,14 +16,31 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import docker
+from docker.errors import APIError, NotFound
 
-CLIENT_TIMEOUT_S = 60
+CLIENT_TIMEOUT_S = 180
+"""Of what hangs: on a busy machine a client takes ten times as long as on a quiet one."""
+
 _READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)( metrics=(?P<metrics>\S+))?")
+
+
+_SEVERAL = """
+import json, sys
+from rootblood.cli.main import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["rootblood", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = 60, what: str = "the condition") -> None:
@@ -85,7 +102,7 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 90) -> int:
         """Send a signal, wait for the end, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -107,6 +124,7 @@ class Installation:
     """Of its bridge: Docker itself has addresses for about thirty."""
 
     extra_env: dict[str, str] = field(default_factory=dict)
+    _userhashes: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def env(self) -> dict[str, str]:
@@ -126,9 +144,18 @@ class Installation:
         self, *arguments: str, stdin: str = "", check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run `rootblood ...` as an operator does."""
+        return self._run("-m", "rootblood", *arguments, stdin=stdin, check=check, env=env or {})
+
+    def cli_several(self, *commands: Sequence[str], stdin: str = "") -> None:
+        """Run one command after the other in one process: most of a command's time is Python's own start."""
+        self._run("-c", _SEVERAL, json.dumps(commands), stdin=stdin, check=True, env={})
+
+    def _run(
+        self, *arguments: str, stdin: str, check: bool, env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "rootblood", *arguments],
-            env={**self.env, **(env or {})},
+            [sys.executable, *arguments],
+            env={**self.env, **env},
             cwd=self.directory,
             input=stdin,
             capture_output=True,
@@ -165,12 +192,16 @@ class Installation:
                 stderr=log,
             )
         assert process.stdout is not None
-        line = process.stdout.readline().decode()
-        ready = _READY.match(line)
-        if ready is None:
-            process.kill()
-            process.wait()
-            raise AssertionError(f"no ready line but {line!r}; log: {log_file.read_text()}")
+        ready = None
+        try:
+            line = process.stdout.readline().decode()
+            ready = _READY.match(line)
+        finally:
+            if ready is None:  # or the test's time is up
+                process.kill()
+                process.wait()
+                process.stdout.close()
+        assert ready is not None, f"no ready line but {line!r}; log: {log_file.read_text()}"
         return Server(process, int(ready["port"]), ready["web"], log_file, ready["metrics"])
 
     @contextmanager
@@ -187,8 +218,10 @@ class Installation:
         assert ended_by_test or status == 0, server.log
 
     def userhash(self, name: str) -> str:
-        """The account's userhash."""
-        return next(str(row["userhash"]) for row in self.cli_json("user", "list") if row["name"] == name)
+        """The account's userhash, which stays the same."""
+        if name not in self._userhashes:
+            self._userhashes |= {row["name"]: row["userhash"] for row in self.cli_json("user", "list")}
+        return self._userhashes[name]
 
     def containers(self) -> list[str]:
         """Names of all of this installation's containers, by Docker's own word."""
@@ -201,15 +234,32 @@ class Installation:
         label = {"label": f"rootblood.instance={self.instance}"}
         with docker_api() as api:
             for row in api.containers(all=True, filters=label):
-                api.remove_container(row["Id"], force=True)
+                _remove(api.remove_container, row["Id"], force=True)
             for volume in api.volumes(filters=label)["Volumes"] or []:
-                api.remove_volume(volume["Name"], force=True)
+                _remove(api.remove_volume, volume["Name"], force=True)
             for network in api.networks(filters=label):
-                api.remove_network(network["Id"])
+                _remove(api.remove_network, network["Id"])
             for image in api.images(filters={"reference": f"rootblood-*:{self.instance}.*"}):
                 for tag in image["RepoTags"]:
                     if tag.partition(":")[2].startswith(f"{self.instance}."):
                         api.remove_image(tag)
+
+
+def _remove(remove: Callable[..., object], name: str, **options: bool) -> None:
+    """Remove what somebody else may just be removing, or letting go of: a killed server's last call."""
+
+    def is_gone() -> bool:
+        try:
+            remove(name, **options)
+        except NotFound:
+            return True
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            return False
+        return True
+
+    wait_until(is_gone, what=f"the removal of {name}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import Environment, make_environment
+from tests.image.conftest import TIMEOUT_S, Environment, make_environment
 
 EXPORT = "/usr/lib/rootblood/export"
 HOSTILE = r"""
@@ -49,7 +49,7 @@ def export(environment: Environment, *arguments: str) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=TIMEOUT_S,
     )
 
 
@@ -75,7 +75,11 @@ def framed(environment: Environment, kind: str) -> list[tuple[bytes, bytes]]:
 def decompressed(kind: str, archive: bytes) -> bytes:
     program = {"tar.gz": "gzip", "tar.zst": "zstd"}[kind]
     return subprocess.run(
-        [program, "--decompress", "--stdout"], input=archive, capture_output=True, check=True, timeout=120
+        [program, "--decompress", "--stdout"],
+        input=archive,
+        capture_output=True,
+        check=True,
+        timeout=TIMEOUT_S,
     ).stdout
 
 
@@ -189,7 +193,7 @@ def test_a_reader_that_leaves_ends_it_all(environment: Environment) -> None:
         f"mkfifo /tmp/out; {EXPORT} --frames tar.zst </dev/null >/tmp/out & exec 3</tmp/out; wait $!; echo $?"
     )
     assert environment.exec("sh", "-c", script).stdout == "1\n"
-    wait = "for _ in $(seq 50); do pgrep 'tar|gzip|zstd' || exit 0; sleep 0.1; done; exit 1"
+    wait = "for _ in $(seq 600); do pgrep 'tar|gzip|zstd' || exit 0; sleep 0.1; done; exit 1"
     assert environment.exec("sh", "-c", wait).returncode == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.image.conftest import Environment, make_environment
+from tests.image.conftest import TIMEOUT_S, Environment, make_environment
 from tests.image.test_export import HOSTILE
 
 IMPORT = "/usr/lib/rootblood/import"
@@ -52,7 +52,7 @@ def run(environment: Environment, *arguments: str, stdin: bytes = b"") -> subpro
         input=stdin,
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=TIMEOUT_S,
     )
 
 
@@ -228,7 +228,7 @@ def test_one_that_was_killed_leaves_the_home_and_no_litter(environment: Environm
     archive = "(head -c 100000000 /dev/zero | tr '\\0' x >/tmp/big; tar -c /tmp/big; sleep 60) 2>/dev/null"
     script = (
         f"{archive} | {IMPORT} unpack --replace - & "
-        "for _ in $(seq 100); do ls -A /home | grep -q import && break; sleep 0.1; done; "
+        "for _ in $(seq 600); do ls -A /home | grep -q import && break; sleep 0.1; done; "
         f"ls -A /home | grep -c import; pkill -KILL -f '{IMPORT}'; pkill -KILL tar"
     )
     assert environment.exec("sh", "-c", script).stdout == "1\n"
@@ -258,8 +258,8 @@ def test_one_that_was_killed_at_the_very_end(environment: Environment, *, swappe
 
 def test_two_at_once(environment: Environment) -> None:
     script = (
-        f"sleep 5 | {IMPORT} unpack - 2>/dev/null & "
-        "for _ in $(seq 50); do ls -A /home | grep -q import && break; sleep 0.1; done; "
+        f"mkfifo /tmp/held; {IMPORT} unpack - </tmp/held 2>/dev/null & exec 3>/tmp/held; "
+        "for _ in $(seq 600); do ls -A /home | grep -q import && break; sleep 0.1; done; "
         f"{IMPORT} unpack - </dev/null"
     )
     done = environment.exec("sh", "-c", script)

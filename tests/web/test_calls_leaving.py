@@ -66,7 +66,7 @@ async def begin(port: int, what: str) -> str:
 
 async def ended(port: int, export_id: str) -> str:
     """What is told at its end."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             status, text = await call(port, "POST", "/exports/progress", TEXT, export_id)
             assert 200 == status
@@ -118,7 +118,7 @@ async def test_progress_is_told_while_it_goes_on(
     await asyncio.to_thread((home / "hold").touch)
     export_id = await begin(port, "home tar.gz")
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while " 12 files, " not in (
             told := (await call(port, "POST", "/exports/progress", TEXT, export_id))[1]
         ):
