@@ -231,6 +231,7 @@ async def open_core(settings: Settings, metrics: Metrics = UNMEASURED) -> AsyncI
                     environments=environments,
                     store=store,
                     notices=Notices(environments),
+                    locks=locks,
                     keys=keys,
                     settings=settings.link,
                 ),

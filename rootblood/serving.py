@@ -22,7 +22,6 @@ from rootblood.errors import (
 from rootblood.listening import Listener, handed_sockets
 from rootblood.logs import configure_logs
 from rootblood.reload import Reload
-from rootblood.services.environments import Environments
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.restoring import require_restored
@@ -251,14 +250,16 @@ async def _drain(core: Core, stop: Stop) -> None:
 
 async def _tidy(core: Core, stop: asyncio.Event) -> None:
     """Make what is missing, then clear away what is left over, now and at intervals."""
-    await _prepare(core.environments)
+    await _prepare(core)
     await core.reconciler.watch(stop)
 
 
-async def _prepare(environments: Environments) -> None:
+async def _prepare(core: Core) -> None:
     """Install what environments share ahead of the first login; a login without it tries again."""
     try:
-        await environments.shared.prepare()
+        await core.environments.shared.prepare()
+        for trouble in await core.engine.troubles():
+            _log.warning("engine_troubled", cause=trouble)
     except (
         EngineUnavailableError,
         ImageMissingError,

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.postgresql import Cluster, running_cluster
 
-settings.register_profile("rootblood", deadline=None)  # no test depends on the machine's speed
+# No test depends on the machine's speed, nor on what is drawn: the examples are the same in each run.
+settings.register_profile(
+    "rootblood", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("rootblood")
 
 

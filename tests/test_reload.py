@@ -60,7 +60,7 @@ async def reload(server: Server, *readings: Settings | Exception) -> list[Any]:
         for reading in readings:
             server.readings.append(reading)
             reload.ask()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await notified.done.acquire()
         watching.cancel()
         await asyncio.wait([watching])
@@ -137,7 +137,7 @@ async def test_asking_ahead_of_the_watch_counts() -> None:
     reload.ask()
 
     watching = asyncio.create_task(reload.watch(server.prepare))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await notified.done.acquire()
     watching.cancel()
     await asyncio.wait([watching])

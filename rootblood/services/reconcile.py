@@ -164,6 +164,7 @@ class Reconciler:
         lacks = await self._engine.lacks()
         leases = await self._leases.by_server()
         accounts = await self._accounts.list(include_deleted=True)
+        living, dead = await asyncio.to_thread(self._servers.look)
         return Seen(
             now=datetime.now(UTC),
             holdings=holdings,
@@ -171,8 +172,8 @@ class Reconciler:
             lacks=lacks,
             leases=leases,
             accounts=accounts,
-            living=await asyncio.to_thread(self._servers.living),
-            dead=await asyncio.to_thread(self._servers.dead),
+            living=living,
+            dead=dead,
         )
 
     async def _discard(self, holding: Holding, difference: Difference) -> bool:

@@ -5,9 +5,13 @@ cannot be entered changes nothing. Once it is accepted, whatever starts is made 
 environment moves at its next idle moment: when the reaper, its owner or anybody else has stopped it, and it
 is wanted again. What runs is only touched when that is asked for, a few at a time, and no further ones are
 begun once one has failed. Homes are volumes of their own; nothing here comes near them.
+
+One upgrade or rollback of an installation is under way at a time, whoever began it, and on which machine.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Actor
@@ -29,7 +33,10 @@ from rootblood.services.backups import Tell
 from rootblood.services.environments import Environments
 from rootblood.services.notices import Notices
 from rootblood.settings import LinkSettings
-from rootblood.stores.base import AccountStore
+from rootblood.stores.base import AccountLocks, AccountStore
+
+_LOCK = b"image".hex().ljust(32, "0")
+"""Held for the length of an upgrade or a rollback. Locks are of userhashes, and this is no account's."""
 
 _MAX_CONCURRENT = 4
 """Environments that are stopped and started at one time."""
@@ -50,6 +57,7 @@ class Upgrades:
         environments: made of them.
         store: knows whose those are.
         notices: told before something is stopped.
+        locks: keep upgrades apart.
         keys: of the link.
         settings: of the link.
     """
@@ -61,6 +69,7 @@ class Upgrades:
         environments: Environments,
         store: AccountStore,
         notices: Notices,
+        locks: AccountLocks,
         keys: LinkKeys,
         settings: LinkSettings,
     ) -> None:
@@ -68,6 +77,7 @@ class Upgrades:
         self._environments = environments
         self._store = store
         self._notices = notices
+        self._locks = locks
         self._keys = keys
         self._settings = settings
 
@@ -108,13 +118,14 @@ class Upgrades:
         Raises:
             ImageMissingError: nothing has the name of the settings.
             EnvironmentFailedError: the trial failed; nothing was changed.
-            ConflictError: there is no account to try it as.
+            ConflictError: there is no account to try it as, or another upgrade or rollback is under way.
             EngineUnavailableError, StoreUnavailableError: nothing was changed, or with `now` not all.
         """
-        images = await self._engine.images()
-        if images.newest is None:
-            raise ImageMissingError(f"there is no image {images.name}; build it with 'make image'")
-        return await self._go_to(images.newest, images, now=now, tell=tell, by=by)
+        async with self._alone():
+            images = await self._engine.images()
+            if images.newest is None:
+                raise ImageMissingError(f"there is no image {images.name}; build it with 'make image'")
+            return await self._go_to(images.newest, images, now=now, tell=tell, by=by)
 
     async def rollback(self, *, now: bool, tell: Tell, by: Actor = OPERATOR) -> Outcome:
         """Go back to the image before the current one. Arguments as `upgrade`.
@@ -123,10 +134,25 @@ class Upgrades:
             NotFoundError: there is none.
             RootBloodError: as `upgrade`.
         """
-        images = await self._engine.images()
-        if images.previous is None:
-            raise NotFoundError("there is no image to go back to: no other was in use before, or it is gone")
-        return await self._go_to(images.previous, images, now=now, tell=tell, by=by)
+        async with self._alone():
+            images = await self._engine.images()
+            if images.previous is None:
+                raise NotFoundError(
+                    "there is no image to go back to: no other was in use before, or it is gone"
+                )
+            return await self._go_to(images.previous, images, now=now, tell=tell, by=by)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        # Not waited for: a rollback after a rollback would go forward again.
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._locks.hold(_LOCK, patience_s=0))
+            except EnvironmentFailedError as error:
+                raise ConflictError(
+                    "another upgrade or rollback is under way; run this again once it has ended"
+                ) from error
+            yield
 
     async def _go_to(self, image: Image, images: Images, *, now: bool, tell: Tell, by: Actor) -> Outcome:
         is_new = image != images.current

@@ -1,7 +1,7 @@
 """What an account is told when it comes back: its last login, and why its environment was restarted.
 
 None of it is worth a login. It is written in the background, and a store that is away costs a line in the
-log; one that is slow is waited for no longer than anybody would notice.
+log; one that hangs is waited for no longer than a login may take.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from rootblood.stores.base import VisitStore
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_PATIENCE_S = 0.5
-"""For all that one terminal is told. The store answers in a millisecond or two."""
+_PATIENCE_S = 2.0
+"""For all that one terminal is told. The store answers in milliseconds, unless the machine is busy."""
 
 _Result = TypeVar("_Result")
 

@@ -19,8 +19,8 @@ INTERNAL_MESSAGE = "something went wrong inside RootBlood; it is in the server's
 BROKEN_OFF = "your environment was stopped or the way into it broke off"
 """What is said where nobody has told why in time."""
 
-CAUSE_S = 2.0
-"""For word of why; it comes within milliseconds, unless the engine is away."""
+CAUSE_S = 5.0
+"""For word of why; it comes within milliseconds, unless the engine is away or the machine very busy."""
 
 _STATUSES: tuple[tuple[type[RootBloodError], int], ...] = (
     (EngineUnavailableError, os.EX_UNAVAILABLE),

@@ -21,7 +21,7 @@ import asyncssh
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.environments import EnsureStep
+from rootblood.domain.environments import EnsureStep, RestartReason
 from rootblood.domain.rendering import ENDS, over_first_row
 from rootblood.errors import EnvironmentFailedError, RootBloodError
 from rootblood.link.link import Link, Pty, SessionRequest
@@ -184,12 +184,12 @@ class ClientSession(RequestedSession):
     async def run(self) -> None:
         """Bridge it to its end."""
         try:
-            async with self._connected_link() as (channel, session):
+            async with self._connected_link() as (link, channel, session):
                 await first_of(session.closed.wait(), self._gone.wait())
                 if not session.closed.is_set():
                     await self._hang_up(channel, session)
                 else:
-                    await self._finish(session)
+                    await self._finish(session, await self._cause(session, link))
         except RootBloodError as error:
             self._connection.log.warning("session_failed", cause=str(error))
             self._fail(explanation(error, self._connection.account_name), exit_status(error))
@@ -200,7 +200,7 @@ class ClientSession(RequestedSession):
     @asynccontextmanager
     async def _connected_link(
         self,
-    ) -> "AsyncIterator[tuple[asyncssh.SSHClientChannel[bytes], LinkSession]]":
+    ) -> "AsyncIterator[tuple[Link, asyncssh.SSHClientChannel[bytes], LinkSession]]":
         account = await self._connection.entering()
         for _ in range(2):  # a link that died unnoticed is replaced, once
             async with self._connection.environments.link(
@@ -211,7 +211,7 @@ class ClientSession(RequestedSession):
             ) as link:
                 opened = await self._open(link, account)
                 if opened is not None:
-                    yield opened
+                    yield link, *opened
                     return
         raise EnvironmentFailedError("the way into your environment broke off; try again")
 
@@ -267,10 +267,20 @@ class ClientSession(RequestedSession):
         if not self._gone.is_set():
             self._channel.resume_reading()
 
-    async def _finish(self, session: LinkSession) -> None:
-        cause = await self._connection.environments.ends.since(
-            self._connection.userhash, self._joined_at, patience_s=self._patience_s(session)
-        )
+    async def _cause(self, session: LinkSession, link: Link) -> RestartReason | None:
+        """Why the environment has ended, where the session has ended with it."""
+
+        async def told(patience_s: float) -> RestartReason | None:
+            ends = self._connection.environments.ends
+            return await ends.since(self._connection.userhash, self._joined_at, patience_s=patience_s)
+
+        patience_s = self._patience_s(session)
+        cause = await told(patience_s)
+        if cause is None and patience_s == _DOUBT_S and not link.is_open:
+            cause = await told(CAUSE_S)  # there is no doubt any more: it is word of it that is late
+        return cause
+
+    async def _finish(self, session: LinkSession, cause: RestartReason | None) -> None:
         if session.exit_signal is None and session.exit_status is None:
             if self._pty is not None and not self._channel.is_closing():
                 self._channel.write(PLAIN_SCREEN)

@@ -15,6 +15,7 @@ from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.audit import Event, NewEvent
 from rootblood.domain.backups import Part
 from rootblood.domain.bans import Ban
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
 from rootblood.domain.keys import AccountKey, PublicKey
@@ -82,8 +83,12 @@ class AccountStore(Protocol):
 class AccountLocks(Protocol):
     """One lock an account, among all servers of the installation; a server that dies lets go of its own."""
 
-    def hold(self, userhash: str) -> AbstractAsyncContextManager[None]:
+    def hold(self, userhash: str, *, patience_s: float | None = None) -> AbstractAsyncContextManager[None]:
         """Hold the account's lock for the length of a block. A task that holds it must not ask for it again.
+
+        Args:
+            userhash: of the account.
+            patience_s: how long another server is waited for; None is as long as it should take at most.
 
         Raises:
             EnvironmentFailedError: another server has held it for longer than one can wait.
@@ -308,7 +313,7 @@ class GrowingExport(Protocol):
     def write(self, data: bytes) -> None:
         """Add to it. Raises `LimitReachedError` when there is no room, `StoreUnavailableError`."""
 
-    def finish(self, progress: Progress, warnings: Sequence[str]) -> Export:
+    def finish(self, progress: Progress, warnings: Complaints) -> Export:
         """Let it be fetched."""
 
     def fail(self, cause: str) -> Export:

@@ -35,7 +35,12 @@ class ProcessLocks:
         self._wanted: dict[str, int] = {}
 
     @asynccontextmanager
-    async def hold(self, userhash: str) -> AsyncIterator[None]:
+    async def hold(
+        self,
+        userhash: str,
+        *,
+        patience_s: float | None = None,  # noqa: ARG002 - there is no other process
+    ) -> AsyncIterator[None]:
         """Hold the account's lock for the length of a block."""
         turn = self._turns.setdefault(userhash, asyncio.Lock())
         self._wanted[userhash] = self._wanted.get(userhash, 0) + 1
@@ -55,7 +60,7 @@ class SharedLocks(ProcessLocks, ABC):
     """Keeps processes apart as well, by `_try_lock`, which answers at once.
 
     Args:
-        patience_s: how long another process is waited for.
+        patience_s: how long another process is waited for by default.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
@@ -64,8 +69,12 @@ class SharedLocks(ProcessLocks, ABC):
 
     @asynccontextmanager
     @override
-    async def hold(self, userhash: str) -> AsyncIterator[None]:
+    async def hold(self, userhash: str, *, patience_s: float | None = None) -> AsyncIterator[None]:
         """Hold the account's lock for the length of a block.
+
+        Args:
+            userhash: of the account.
+            patience_s: how long another process is waited for; None is as long as these locks do by default.
 
         Raises:
             EnvironmentFailedError: another process has held it all the time.
@@ -73,14 +82,14 @@ class SharedLocks(ProcessLocks, ABC):
         """
         async with super().hold(userhash):
             try:
-                await self._lock(userhash)
+                await self._lock(userhash, self._patience_s if patience_s is None else patience_s)
                 yield
             finally:
                 await self._unlock(userhash)
 
-    async def _lock(self, userhash: str) -> None:
+    async def _lock(self, userhash: str, patience_s: float) -> None:
         pause_s = _FIRST_PAUSE_S
-        deadline = asyncio.get_running_loop().time() + self._patience_s
+        deadline = asyncio.get_running_loop().time() + patience_s
         while not await self._try_lock(userhash):
             if asyncio.get_running_loop().time() > deadline:
                 raise EnvironmentFailedError(

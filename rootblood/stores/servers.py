@@ -56,15 +56,17 @@ class Servers:
             self._path(self.own).unlink(missing_ok=True)
             os.close(file)
 
+    def look(self) -> tuple[frozenset[str], frozenset[str]]:
+        """IDs of those that live, and of those that were killed and are not forgotten yet."""
+        with self._translated():
+            known = frozenset(path.name.removesuffix(_SUFFIX) for path in self._directory.glob(f"*{_SUFFIX}"))
+            living = frozenset(filter(self._lives, known))
+        return living, known - living
+
     def living(self) -> frozenset[str]:
         """IDs of those that live."""
-        with self._translated():
-            return frozenset(server for server in self._known() if self._lives(server))
-
-    def dead(self) -> frozenset[str]:
-        """IDs of those that were killed and are not forgotten yet."""
-        with self._translated():
-            return frozenset(server for server in self._known() if not self._lives(server))
+        living, _ = self.look()
+        return living
 
     def forget(self, server: str) -> bool:
         """Delete the file of a dead one, of which nothing is left; False where it was not there."""
@@ -73,10 +75,6 @@ class Servers:
                 return False
             self._path(server).unlink(missing_ok=True)
         return True
-
-    def _known(self) -> Iterator[str]:
-        for path in self._directory.glob(f"*{_SUFFIX}"):
-            yield path.name.removesuffix(_SUFFIX)
 
     def _lives(self, server: str) -> bool:
         try:

@@ -16,7 +16,7 @@ from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettin
 from tests.e2e.installation import docker_api, some_subnet
 from tests.fakes.engine import FakeEngine
 
-STREAM_TIMEOUT_S = 30
+STREAM_TIMEOUT_S = 120
 
 
 class Rig(Protocol):

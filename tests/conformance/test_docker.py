@@ -62,7 +62,7 @@ async def test_an_engine_that_is_away_is_told_quickly(tmp_path: Path, alice: Ide
                 await call()
     finally:
         await engine.close()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 async def test_a_stopped_container_of_other_settings_is_made_anew(

@@ -10,6 +10,7 @@ import pytest
 
 from rootblood.domain.environments import Identity, RestartReason
 from rootblood.domain.images import ImageRole
+from rootblood.domain.reconciliation import HoldingKind
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
 from rootblood.settings import EnvironmentSettings, LimitsSettings
@@ -140,6 +141,9 @@ async def test_docker_keeps_both_and_leaves_no_trial_behind(tmp_path: Path, alic
                     [container] = trials(api, own.instance)
                     mounts = (await asyncio.to_thread(api.inspect_container, container))["Mounts"]
                     assert ["/etc/rootblood"] == [mount["Destination"] for mount in mounts]
+                    # Or one whose process was killed would count as at work for ever.
+                    (held,) = [one for one in await engine.holdings() if one.id == container]
+                    assert (HoldingKind.HELPER, False) == (held.kind, held.is_at_work)
                 assert [] == trials(api, own.instance)
                 await engine.accept_image(second)
                 for build in (first, second):

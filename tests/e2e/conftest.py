@@ -30,14 +30,12 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
     and Docker has addresses for about thirty.
     """
     with bare(directory, **extra_env) as installation:
+        keys = {name: f"{make_key(directory / f'{name}_key')}.pub" for name in ("alice", "bob")}
         installation.cli("setup")
-        for name in ("alice", "bob"):
-            make_key(directory / f"{name}_key")
-        public = str(directory / "alice_key.pub")
         installation.cli(
-            "user", "add", "alice", "--key-file", public, "--password-stdin", stdin=ALICE_PASSWORD
+            "user", "add", "alice", "--key-file", keys["alice"], "--password-stdin", stdin=ALICE_PASSWORD
         )
-        installation.cli("user", "add", "bob", "--key-file", str(directory / "bob_key.pub"))
+        installation.cli("user", "add", "bob", "--key-file", keys["bob"])
         yield installation
 
 
@@ -138,9 +136,12 @@ def agent(installation: Installation, tmp_path: Path) -> Iterator[dict[str, str]
     """An ssh-agent with alice's key."""
     path = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
-    wait_until(path.exists)
     env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
-    subprocess.run(["ssh-add", "-q", str(installation.directory / "alice_key")], env=env, check=True)
-    yield env
-    process.terminate()
-    process.wait()
+    add = ["ssh-add", "-q", str(installation.directory / "alice_key")]
+    try:
+        # Its socket is there a moment before it listens.
+        wait_until(lambda: subprocess.run(add, env=env, stderr=subprocess.PIPE, check=False).returncode == 0)
+        yield env
+    finally:
+        process.terminate()
+        process.wait()

@@ -31,13 +31,13 @@ class Tab:
         """Type a line."""
         self._websocket.send(f"0{line}\r")
 
-    def receive(self, timeout_s: float = 30) -> None:
+    def receive(self, timeout_s: float = 60) -> None:
         """Take what comes next; raises ConnectionClosed at the end."""
         message = self._websocket.recv(timeout_s)
         if isinstance(message, bytes) and message[:1] == b"0":
             self.output += message[1:]
 
-    def wait_for(self, pattern: str, *, timeout_s: float = 30) -> str:
+    def wait_for(self, pattern: str, *, timeout_s: float = 60) -> str:
         """Take output until its text, without colours and cursor, has `pattern`; what matched."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -51,7 +51,7 @@ class Tab:
             except (TimeoutError, ConnectionClosed) as error:
                 raise AssertionError(f"no {pattern!r} but {error!r} after:\n{text}") from None
 
-    def wait_closed(self, timeout_s: float = 30) -> int | None:
+    def wait_closed(self, timeout_s: float = 60) -> int | None:
         """Take the rest; the code it was closed with."""
         deadline = time.monotonic() + timeout_s
         try:
@@ -78,7 +78,7 @@ class Browser:
         form = urllib.parse.urlencode(data).encode() if data is not None else None
         request = urllib.request.Request(url, form, {"Origin": _origin(url)})  # noqa: S310
         try:
-            with self._opener.open(request, timeout=30) as response:
+            with self._opener.open(request, timeout=60) as response:
                 self.url = response.url
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:

@@ -16,19 +16,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import docker
+from docker.errors import APIError, NotFound
 
 from tests.e2e.forked import run_rootblood
 
-CLIENT_TIMEOUT_S = 60
+CLIENT_TIMEOUT_S = 180
+"""Of what hangs: on a busy machine a client takes ten times as long as on a quiet one."""
+
 _READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)( metrics=(?P<metrics>\S+))?")
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 60, what: str = "the condition") -> None:
     """Poll until `condition` holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -87,7 +91,7 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 90) -> int:
         """Send a signal, wait for the end, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -109,6 +113,7 @@ class Installation:
     """Of its bridge: Docker itself has addresses for about thirty."""
 
     extra_env: dict[str, str] = field(default_factory=dict)
+    _userhashes: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def env(self) -> dict[str, str]:
@@ -164,12 +169,16 @@ class Installation:
                 stderr=log,
             )
         assert process.stdout is not None
-        line = process.stdout.readline().decode()
-        ready = _READY.match(line)
-        if ready is None:
-            process.kill()
-            process.wait()
-            raise AssertionError(f"no ready line but {line!r}; log: {log_file.read_text()}")
+        ready = None
+        try:
+            line = process.stdout.readline().decode()
+            ready = _READY.match(line)
+        finally:
+            if ready is None:  # or the test's time is up
+                process.kill()
+                process.wait()
+                process.stdout.close()
+        assert ready is not None, f"no ready line but {line!r}; log: {log_file.read_text()}"
         return Server(process, int(ready["port"]), ready["web"], log_file, ready["metrics"])
 
     @contextmanager
@@ -186,8 +195,10 @@ class Installation:
         assert ended_by_test or status == 0, server.log
 
     def userhash(self, name: str) -> str:
-        """The account's userhash."""
-        return next(str(row["userhash"]) for row in self.cli_json("user", "list") if row["name"] == name)
+        """The account's userhash, which stays the same."""
+        if name not in self._userhashes:
+            self._userhashes |= {row["name"]: row["userhash"] for row in self.cli_json("user", "list")}
+        return self._userhashes[name]
 
     def containers(self) -> list[str]:
         """Names of all of this installation's containers, by Docker's own word."""
@@ -200,15 +211,32 @@ class Installation:
         label = {"label": f"rootblood.instance={self.instance}"}
         with docker_api() as api:
             for row in api.containers(all=True, filters=label):
-                api.remove_container(row["Id"], force=True)
+                _remove(api.remove_container, row["Id"], force=True)
             for volume in api.volumes(filters=label)["Volumes"] or []:
-                api.remove_volume(volume["Name"], force=True)
+                _remove(api.remove_volume, volume["Name"], force=True)
             for network in api.networks(filters=label):
-                api.remove_network(network["Id"])
+                _remove(api.remove_network, network["Id"])
             for image in api.images(filters={"reference": f"rootblood-*:{self.instance}.*"}):
                 for tag in image["RepoTags"]:
                     if tag.partition(":")[2].startswith(f"{self.instance}."):
                         api.remove_image(tag)
+
+
+def _remove(remove: Callable[..., object], name: str, **options: bool) -> None:
+    """Remove what somebody else may just be removing, or letting go of: a killed server's last call."""
+
+    def is_gone() -> bool:
+        try:
+            remove(name, **options)
+        except NotFound:
+            return True
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            return False
+        return True
+
+    wait_until(is_gone, what=f"the removal of {name}")
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """What users and operators get to see of a fault, and what is left of it on the engine."""
 
 from rootblood.domain.environments import container_name
-from tests.e2e.installation import Client, Installation, Server, docker_api
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api
 
 
-def says_ok(client: Client, timeout_s: float = 60) -> bool:
+def says_ok(client: Client, timeout_s: float = CLIENT_TIMEOUT_S) -> bool:
     done = client.run("echo ok", timeout_s=timeout_s)
     return (0, b"ok\n", b"") == (done.returncode, done.stdout, done.stderr)
 

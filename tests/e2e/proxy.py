@@ -34,10 +34,12 @@ class EngineProxy:
         if self._server is None:
             return
         self.path.unlink()
-        for sock in (self._server, *self._open_sockets):
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(timeout=10)  # that accepts: only then is it known who is connected
+        for sock in self._open_sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
+        for thread in self._threads[1:]:
             thread.join(timeout=10)
         for sock in (self._server, *self._open_sockets):
             sock.close()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.installation import wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, wait_until
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Terminal:
             ["tmux", "-S", str(self.socket), "-f", "/dev/null", *arguments],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=CLIENT_TIMEOUT_S,
             check=True,
         )
         return done.stdout
@@ -45,7 +45,7 @@ class Terminal:
         """What the window shows, line by line."""
         return self.tmux("capture-pane", "-p")
 
-    def wait_for(self, text: str, *, timeout_s: float = 20) -> str:
+    def wait_for(self, text: str, *, timeout_s: float = 60) -> str:
         """Wait until the screen shows `text`, and return the screen."""
         try:
             wait_until(lambda: text in self.screen, timeout_s=timeout_s)

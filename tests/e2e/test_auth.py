@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
-from tests.e2e.installation import Client, Installation, Server
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server
 
 PERMISSION_DENIED = "Permission denied (publickey,keyboard-interactive,password)."
 
@@ -26,7 +26,7 @@ def with_password(
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CLIENT_TIMEOUT_S,
         check=False,
     )  # fmt: skip
 
@@ -228,7 +228,7 @@ def test_who_is_locked_is_shown_out(own_installation: Installation) -> None:
                 assert client.stdout is not None
                 assert client.stdout.readline() == b"in\n"
             own_installation.cli("user", "lock", "alice")
-            _, errors = held.communicate(timeout=10)
+            _, errors = held.communicate(timeout=CLIENT_TIMEOUT_S)
             assert held.returncode == 255
             assert b"this account may no longer log in; ask your administrator" in errors
-            assert other.communicate(b"still here", timeout=10)[0] == b"still here"
+            assert other.communicate(b"still here", timeout=CLIENT_TIMEOUT_S)[0] == b"still here"

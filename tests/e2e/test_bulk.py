@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from tests.e2e.installation import Client, Server
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Server
 
 pytestmark = pytest.mark.serial
 
@@ -74,7 +74,7 @@ def test_down_by_exec(watched: Client, sha256: str) -> None:
         assert process.stdout is not None
         while piece := process.stdout.read(MEBIBYTE):
             digest.update(piece)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(CLIENT_TIMEOUT_S) == 0
 
     assert digest.hexdigest() == sha256
 
@@ -84,7 +84,7 @@ def test_up_by_exec(watched: Client, sha256: str) -> None:
         assert process.stdin is not None
         for piece in bulk():
             process.stdin.write(piece)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=CLIENT_TIMEOUT_S)
 
     assert (process.returncode, err) == (0, b"")
     assert out.decode().split()[0] == sha256

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation
 
 HUNDRED_MB = 100_000_000
 
@@ -46,7 +46,11 @@ def test_both_commands_of_a_line_run(alice: Client) -> None:
 
 def test_a_command_outlives_the_end_of_its_input(alice: Client) -> None:
     done = subprocess.run(
-        alice.argv("sleep 3; echo ok"), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        alice.argv("sleep 1; echo ok"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=CLIENT_TIMEOUT_S,
+        check=False,
     )
 
     assert (done.returncode, done.stdout) == (0, b"ok\n")
@@ -134,7 +138,7 @@ def test_many_channels_on_one_connection(alice: Client, control: list[str]) -> N
             )
             for number in range(10)
         ]
-        outputs = [client.communicate(timeout=60)[0] for client in clients]
+        outputs = [client.communicate(timeout=CLIENT_TIMEOUT_S)[0] for client in clients]
 
     assert outputs == [f"{number}\n".encode() for number in range(10)]
     assert [client.returncode for client in clients] == list(range(10))
@@ -149,7 +153,7 @@ def test_a_signal_from_the_client_reaches_the_command(alice: Client) -> None:
         assert client.stdout.readline() == b"ready\r\n"
         client.stdin.write(b"\x03")
         client.stdin.flush()
-        rest, _ = client.communicate(timeout=20)
+        rest, _ = client.communicate(timeout=CLIENT_TIMEOUT_S)
 
     assert b"got it" in rest
     assert client.returncode == 5

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation, docker_api
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, docker_api
 from tests.e2e.terminal import terminal
 
 
@@ -85,7 +85,10 @@ def test_the_first_administrator_s_password_is_the_one_shown(bare_installation: 
         admin = client_of(bare_installation, server, "admin")
         admin.key = None
         done = subprocess.run(
-            ["sshpass", "-p", password, *admin.argv("id -un")], capture_output=True, timeout=60, check=False
+            ["sshpass", "-p", password, *admin.argv("id -un")],
+            capture_output=True,
+            timeout=CLIENT_TIMEOUT_S,
+            check=False,
         )
 
     assert done.stdout == b"admin\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation, free_port, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, free_port, wait_until
 
 GREETING = b"5.5.5-greets-first\n"
 
@@ -77,7 +77,7 @@ def converse(peer: socket.socket, data: bytes) -> bytes:
 
 
 def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=20)
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def test_local_port_half_closes_and_loses_nothing(alice: Client) -> None:
@@ -139,7 +139,7 @@ def test_a_unix_socket(alice: Client, tmp_path: Path) -> None:
 
 def test_remote_port_of_the_environment_s_choice(alice: Client) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        listener.settimeout(20)
+        listener.settimeout(60)
         here = listener.getsockname()[1]
         with alice.open(
             "echo up; cat", options=["-o", "LogLevel=DEBUG", "-R", f"0:127.0.0.1:{here}"]
@@ -194,7 +194,7 @@ def with_agent(client: Client, agent: dict[str, str], command: str) -> subproces
         ["ssh", "-A", "-o", "IdentityAgent=SSH_AUTH_SOCK", *client.argv(command)[1:]],
         env=agent,
         capture_output=True,
-        timeout=60,
+        timeout=CLIENT_TIMEOUT_S,
         check=False,
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation, docker_api, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, docker_api, wait_until
 from tests.e2e.terminal import terminal
 
 IMAGE_MOTD = "Welcome to RootBlood"
@@ -121,7 +121,9 @@ def test_only_a_terminal_with_a_shell_is_greeted(texts: Installation, tmp_path: 
             ["sftp", "-P", str(server.port), *alice.options, "-b", "-", alice.target],
         ]
         done = [
-            subprocess.run(argv, input=b"ls one\n", capture_output=True, timeout=60, check=False)
+            subprocess.run(
+                argv, input=b"ls one\n", capture_output=True, timeout=CLIENT_TIMEOUT_S, check=False
+            )
             for argv in transfers
         ]
         command = alice.run("env")
@@ -177,7 +179,7 @@ ENDS: dict[str, tuple[Callable[[Installation], object], str]] = {
     ),
     "killed": (by_docker(lambda api, name: api.kill(name)), RESTARTED + "it was killed"),
     "told to stop": (
-        by_docker(lambda api, name: api.stop(name, timeout=10)),
+        by_docker(lambda api, name: api.stop(name, timeout=60)),
         RESTARTED + "it was told to stop",
     ),
     "removed": (

@@ -14,7 +14,7 @@ from tests.e2e.clients import CLIENTS, missing
 from tests.e2e.clients.base import Login, RealClient
 from tests.e2e.clients.openssh import TrixieOpenSSH
 from tests.e2e.conftest import ALICE_PASSWORD, login_of
-from tests.e2e.installation import Installation, Server
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Installation, Server
 
 MEGABYTE = 1_000_000
 
@@ -111,12 +111,14 @@ def test_ssh_audit_finds_nothing(server: Server) -> None:
             "ssh_audit",
             "--json",
             "--skip-rate-test",
+            "--timeout",
+            "60",
             "-p",
             str(server.port),
             "127.0.0.1",
         ],
         capture_output=True,
-        timeout=60,
+        timeout=CLIENT_TIMEOUT_S,
         check=False,
     )
     report = json.loads(done.stdout)

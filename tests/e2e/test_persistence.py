@@ -12,14 +12,14 @@ from tests.e2e.installation import Client, Installation, Server, wait_until
 from tests.e2e.terminal import Terminal, terminal
 
 SESSIONS = "tmux -S /run/rootblood/tmux list-sessions -F '#{session_attached}' 2>/dev/null; true"
-DETACHED_WITHIN_S = 5
+DETACHED_WITHIN_S = 60
 
 
 @pytest.fixture
 def bob(installation: Installation, server: Server) -> Iterator[Client]:
     """Starts with no session and no choice or dotfile of its own, and leaves none."""
     clean = (
-        "tmux -S /run/rootblood/tmux kill-server 2>/dev/null; pkill -x tmux; "
+        "pkill tmux; while pgrep tmux >/dev/null; do sleep 0.1; done; "
         "rm -rf ~/.config/rootblood ~/.tmux.conf; cp /etc/skel/.bashrc ~"
     )
     client = client_of(installation, server, "bob")
@@ -56,13 +56,13 @@ def test_a_drop_in_mid_edit_and_a_reconnect_show_the_same_screen(bob: Client, tm
         first.wait_for("draft.txt")
         first.type("iwritten before the drop")
         first.wait_for("written before the drop")
-        shown = first.wait_for("-- INSERT --")
+        first.wait_for("-- INSERT --")
+        shown = first.wait_for("1,24")  # where the cursor is, which may be drawn last
         drop(bob, first)
 
         (tmp_path / "second").mkdir()
         second = stack.enter_context(terminal(tmp_path / "second", bob.argv()))
-        second.wait_for("-- INSERT --")
-        assert shown == second.screen
+        wait_until(lambda: shown == second.screen, what="the same screen")
         second.type(", and after")
         second.wait_for("written before the drop, and after")
 
@@ -113,7 +113,7 @@ def test_one_detached_session_is_attached_by_one_of_ten_logins(bob: Client, tmp_
             (tmp_path / str(number)).mkdir()
             windows.append(stack.enter_context(terminal(tmp_path / str(number), bob.argv())))
         for window in windows:
-            window.wait_for("bob@rootblood", timeout_s=60)
+            window.wait_for("bob@rootblood")
         assert 1 == sum("\nthe 2 one" in window.screen for window in windows)
         assert ["1"] * 10 == sessions(bob)
 

@@ -3,16 +3,15 @@
 import itertools
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
+from rootblood.domain.environments import container_name
 from tests.e2e.conftest import ALICE_PASSWORD, client_of, make_key
 from tests.e2e.http_browser import Browser
-from tests.e2e.installation import Client, Installation, Server, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, wait_until
 from tests.e2e.terminal import Terminal, terminal
 
 _URL = re.compile(r"http://127\.0\.0\.1:\d+/session/[A-Za-z0-9_-]{43}")
@@ -42,10 +41,15 @@ def log_in(stack: ExitStack, directory: Path, client: Client) -> Terminal:
     return window
 
 
-@pytest.fixture
-def own_server(own_installation: Installation) -> Iterator[Server]:
-    with own_installation.serving() as server:
-        yield server
+def shown(window: Terminal) -> str:
+    """The link on the screen, once all of it is there."""
+    wait_until(lambda: _URL.search(window.screen) is not None, what="a link")
+    return str(_URL.findall(window.screen)[0])
+
+
+def wait_until_listed(client: Client, line: str) -> None:
+    """Wait until `rb sessions` has such a line."""
+    wait_until(lambda: re.search(line, client.output("rb sessions"), re.MULTILINE) is not None, what=line)
 
 
 def test_a_link_logs_a_browser_in_once(alice: Client) -> None:
@@ -64,17 +68,13 @@ def test_a_link_leads_to_the_tmux_session_it_was_typed_in(
         windows = {name: log_in(stack, tmp_path / name, alice) for name in ("one", "two", "three")}
         for name, window in windows.items():
             window.enter(f"mine={name}; clear; echo session $ROOTBLOOD_SESSION; rb web")
-            screen = window.wait_for("/session/")
-            number, url = re.search(r"^session (\d+)$", screen, re.MULTILINE), _URL.search(screen)
+            url = shown(window)
+            number = re.search(r"^session (\d+)$", window.screen, re.MULTILINE)
             assert number is not None
-            assert url is not None
-            listed = re.findall(
-                r"^(\d+)( \(this one\))? .* bash  ", alice.output("rb sessions"), re.MULTILINE
-            )
-            assert (number[1], "") in listed
+            wait_until_listed(alice, rf"^{number[1]} .* bash  ")  # `rb web` itself may be about to end
 
             browser = Browser()
-            browser.press(url[0])
+            browser.press(url)
             query = f"?session={number[1]}"
             assert browser.url.endswith(f"/terminal{query}")
             with browser.terminal(server.web_url, query) as tab:
@@ -129,6 +129,20 @@ def test_settings_of_the_accounts_own_do_not_mislead_it(alice: Client) -> None:
         alice.output("rm ~/.curlrc")
 
 
+def in_home(installation: Installation) -> Callable[[str], str]:
+    """Run commands in alice's home while nobody is connected; what each says, nothing where it fails."""
+    userhash = installation.userhash("alice")
+
+    def run(command: str) -> str:
+        inside = ["docker", "exec", "--workdir", f"/home/{userhash}", container_name(userhash)]
+        done = subprocess.run(
+            [*inside, *command.split()], capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S, check=False
+        )
+        return done.stdout
+
+    return run
+
+
 def test_a_program_of_the_accounts_own_on_the_port_is_in_nobody_elses_way(
     own_installation: Installation,
 ) -> None:
@@ -136,16 +150,17 @@ def test_a_program_of_the_accounts_own_on_the_port_is_in_nobody_elses_way(
         alice = client_of(own_installation, server, "alice")
         alice.output("cat >squat", stdin=SQUATTER.encode())
         alice.output("setsid python3 squat </dev/null >/dev/null 2>&1 & true")
+    run = in_home(own_installation)
+    wait_until(lambda: "up" in run("cat said"), what="the program on the port")
 
     with own_installation.serving() as server:
         alice = client_of(own_installation, server, "alice")
         bob = client_of(own_installation, server, "bob")
         with alice.open("cat"):
-            wait_until(lambda: "up" in alice.output("cat said"))
             assert alice.run("rb status").returncode == 1
             assert bob.run("rb status").returncode == 0
             alice.output("pkill -f '[s]quat'")
-            wait_until(lambda: alice.run("rb status").returncode == 0, timeout_s=30)
+            wait_until(lambda: alice.run("rb status").returncode == 0)
 
 
 def test_a_connection_with_a_link_of_its_own_can_call_too(
@@ -158,7 +173,12 @@ def test_a_connection_with_a_link_of_its_own_can_call_too(
             "ssh-add -l; sleep 3; rb web", options=["-A", "-o", "IdentityAgent=SSH_AUTH_SOCK"]
         )
         done = subprocess.run(
-            [*agent, *command], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+            [*agent, *command],
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_TIMEOUT_S,
+            check=False,
+            cwd=tmp_path,
         )
     assert "no identities" in done.stdout
     assert _URL.search(done.stdout), done
@@ -178,39 +198,42 @@ def test_a_tmux_session_older_than_the_link(own_installation: Installation, tmp_
         again = log_in(stack, tmp_path / "two", client_of(own_installation, second, "alice"))
         again.wait_for("\nthis is 2 old")
 
-        def said() -> str:
-            again.enter("clear; rb web; echo said $((1 + 1))")
-            return again.wait_for("\nsaid 2")
+        rounds = itertools.count(1)
 
-        wait_until(lambda: _URL.search(said()) is not None)
-        url = _URL.search(again.screen)
-        assert url is not None
+        def has_link() -> bool:
+            number = next(rounds)
+            # What it says is not what is typed, and another word each time.
+            again.enter(f"clear; rb web; echo said {number} $((1 + 1))")
+            return _URL.search(again.wait_for(f"\nsaid {number} 2")) is not None
+
+        wait_until(has_link, what="a link")
         browser = Browser()
-        browser.press(url[0])
+        browser.press(shown(again))
         session = urlsplit(browser.url).query
         assert re.fullmatch(r"session=\d+", session)
         with browser.terminal(second.web_url, f"?{session}") as tab:
-            tab.wait_for("said 2")
+            tab.wait_for(r"said \d+ 2")
 
 
 def test_nobody_answers_where_nobody_is_connected(own_installation: Installation, own_server: Server) -> None:
     alice = client_of(own_installation, own_server, "alice")
     alice.output("setsid sh -c 'until ! rb status; do sleep 0.2; done' >~/said 2>&1 </dev/null & true")
     own_server.stop()
-    with own_installation.serving() as server:
-        alice = client_of(own_installation, server, "alice")
-        wait_until(lambda: "does not answer" in alice.output("cat ~/said"))
-        said = alice.output("tail -n 1 ~/said")
-        assert said == "rb: the front door does not answer; it does while somebody is connected\n"
+    run = in_home(own_installation)
+    wait_until(lambda: "does not answer" in run("cat said"))
+    said = run("tail -n 1 said")
+    assert said == "rb: the front door does not answer; it does while somebody is connected\n"
 
 
 def test_a_locked_account_gets_no_link(own_installation: Installation) -> None:
     # Long enough for the call to come before the connection is closed.
-    with own_installation.serving(ROOTBLOOD_SSH__RECHECK_S="60") as server:
+    with own_installation.serving(ROOTBLOOD_SSH__RECHECK_S="600") as server:
         alice = client_of(own_installation, server, "alice")
-        with alice.open("read line; rb web; echo $?") as held:
+        with alice.open("echo in; read line; rb web; echo $?") as held:
+            assert held.stdout is not None
+            assert b"in\n" == held.stdout.readline()
             own_installation.cli("user", "lock", "alice")
-            output, errors = held.communicate(b"\n", timeout=30)
+            output, errors = held.communicate(b"\n", timeout=CLIENT_TIMEOUT_S)
     assert output == b"1\n"
     assert errors == b"rb: this account may not log in any more\n"
 
@@ -283,18 +306,22 @@ def test_a_password_is_asked_for_unseen(
     Browser().log_in(own_server.web_url, "alice", "a new \\ password")
 
 
-def test_a_password_comes_from_a_program(own_installation: Installation, own_server: Server) -> None:
-    # bob has none at first.
-    bob = client_of(own_installation, own_server, "bob")
+def test_a_password_comes_from_a_program(own_installation: Installation) -> None:
+    with own_installation.serving(ROOTBLOOD_PENALTIES__FIRST_S="600") as server:
+        set_by_a_program(server, client_of(own_installation, server, "bob"))
+
+
+def set_by_a_program(server: Server, bob: Client) -> None:
+    """At first there is none."""
     asked = bob.run("rb passwd")
     assert (asked.returncode, b"rb: there is no terminal") == (1, asked.stderr[:24])
     assert "new password" in bob.output("rb passwd --stdin", stdin=b"\nthe first of bob\n")
-    Browser().log_in(own_server.web_url, "bob", "the first of bob")
+    Browser().log_in(server.web_url, "bob", "the first of bob")
 
     wrong = bob.run("rb passwd --stdin", stdin=b"\nthe second of bob\n")
     assert (wrong.returncode, b"rb: that is not your current") == (1, wrong.stderr[:28])
     bob.output("rb passwd --stdin", stdin=b"the first of bob\nthe second of bob\n")
-    Browser().log_in(own_server.web_url, "bob", "the second of bob")
+    Browser().log_in(server.web_url, "bob", "the second of bob")
 
     # Enough wrong ones, and even the right one is not looked at; bob's key goes on working.
     for _ in range(10):

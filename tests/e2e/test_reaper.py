@@ -15,7 +15,7 @@ SHORT = {
     "ROOTBLOOD_REAPER__WARNING_S": "0",
     "ROOTBLOOD_REAPER__CPU_THRESHOLD": "0.2",  # to ask tmux each second costs more than it does each minute
 }
-LONG_S = 60
+LONG_S = 120
 
 
 def stopped(installation: Installation, name: str) -> Callable[[], bool]:
@@ -66,7 +66,7 @@ def test_a_session_and_a_keep_have_it_run_on(own_installation: Installation) -> 
         bob.output("true")
         wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
         assert runs(own_installation, "alice")
-        assert "for 3 h 59 min more" in alice.output("rb keep")
+        assert re.search(r"for 3 h 5\d min more", alice.output("rb keep"))
         assert "is kept no longer" in alice.output("rb keep --end")
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop of alice's")
 
@@ -102,19 +102,22 @@ def test_a_job_in_tmux_has_it_run_on(own_installation: Installation) -> None:
 def test_a_tmux_client_that_nobody_is_connected_with_is_told_of_the_stop(
     own_installation: Installation,
 ) -> None:
-    with own_installation.serving(**{**SHORT, "ROOTBLOOD_REAPER__WARNING_S": "600"}) as server:
+    warned = {**SHORT, "ROOTBLOOD_REAPER__WARNING_S": "600", "ROOTBLOOD_REAPER__IDLE_STOP_S": "8"}
+    with own_installation.serving(**warned) as server:
         alice = client_of(own_installation, server, "alice")
         tmux = "tmux -S /run/rootblood/tmux"
         alice.output(
             f"mkdir -p -m 700 /run/rootblood; {tmux} new-session -d -x 150 -y 24; "
-            f"TERM=xterm setsid script -qfc '{tmux} attach' shown </dev/null >/dev/null 2>&1 &"
+            f"TERM=xterm setsid script -qfc '{tmux} attach' shown </dev/null >/dev/null 2>&1 & "
+            f'until [ "$({tmux} list-clients)" ]; do sleep 0.1; done'
         )
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop")
         assert "nobody uses this environment; it will be stopped in" in alice.output("cat shown")
 
 
 def test_of_two_servers_one_reaps_and_the_other_takes_over(own_installation: Installation) -> None:
-    with own_installation.serving(**SHORT) as one, own_installation.serving(**SHORT) as two:
+    longer = {**SHORT, "ROOTBLOOD_LEASES__TTL_S": "5"}  # on a busy machine one of two may be late
+    with own_installation.serving(**longer) as one, own_installation.serving(**longer) as two:
         servers = [one, two]
         with client_of(own_installation, one, "alice").open("echo up; cat") as session:
             assert session.stdout is not None

@@ -50,7 +50,7 @@ mkdir -p ~/.editor-server && cd ~/.editor-server
 base64 -d <<'END' | tar -xz
 {archive}END
 if ! kill -0 "$(cat pid 2>/dev/null)" 2>/dev/null; then
-    rm -f log
+    : >log
     nohup python3 server.py >log 2>&1 </dev/null &
     echo $! >pid
 fi
@@ -90,12 +90,12 @@ def test_a_server_is_put_there_found_and_found_again(alice: Client) -> None:
         # The long-lived ones still talk, both ways.
         assert ask(shell, b"echo $((6 * 7))\n") == b"42\n"
         assert ask(beside, b"up\n") == b"up\n"
-        assert shell.communicate(b"exit 5\n", timeout=20)[1] == b""
+        assert shell.communicate(b"exit 5\n", timeout=REQUEST_TIMEOUT_S)[1] == b""
         assert shell.returncode == 5
 
     with alice.open("bash", options=["-T"]) as shell:
         assert start(shell) == (port, pid)
-        shell.communicate(timeout=20)
+        shell.communicate(timeout=REQUEST_TIMEOUT_S)
         assert shell.returncode == 0
 
     assert alice.output(f"curl -s http://127.0.0.1:{port}/two") == "editor server /two"
@@ -146,7 +146,7 @@ def test_many_requests_at_once_through_the_editor_s_proxy_and_again_after_a_drop
         lost = Socks(proxy, port)
         lost.request("POST", "/", headers={"Content-Length": str(MEGABYTE)})  # and not a byte of it
         shell.kill()
-        assert shell.wait(timeout=20) == -signal.SIGKILL
+        assert shell.wait(timeout=REQUEST_TIMEOUT_S) == -signal.SIGKILL
         lost.close()
 
     with alice.open("bash", options=dynamic) as shell:

@@ -10,7 +10,7 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
-from tests.e2e.installation import Client, Installation, Server, docker_api
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api
 from tests.e2e.outcomes import refusal, says_ok
 from tests.e2e.terminal import terminal
 from tests.e2e.test_auth import PERMISSION_DENIED, with_password
@@ -57,7 +57,7 @@ def test_a_restart_replaces_the_link_of_open_connections(alice: Client, rescue: 
         assert session.stdout is not None
         assert session.stdout.readline() == b"up\n"
         rescue.output("restart")
-        assert session.wait(20) != 0
+        assert session.wait(CLIENT_TIMEOUT_S) != 0
         assert says_ok(alice)
 
 
@@ -157,7 +157,8 @@ def test_shell_on_a_terminal_and_back(rescue: Client, tmp_path: Path) -> None:
         window.resize(101, 33)
         window.enter("stty size")
         window.wait_for("\n33 101")
-        window.enter("sleep 600")
+        window.enter("sh -c 'echo slee''ps; exec sleep 600'")
+        window.wait_for("\nsleeps")
         window.press("C-c")
         window.wait_for("^C")  # what is typed before that, the terminal drops with it
         window.enter("exit 3")
@@ -284,7 +285,7 @@ def test_refusals_look_alike(own_installation: Installation) -> None:
 
 
 def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Installation) -> None:
-    with own_installation.serving(ROOTBLOOD_SSH__RECHECK_S="60") as server:
+    with own_installation.serving(ROOTBLOOD_SSH__RECHECK_S="600") as server:
         rescue = replace(client_of(own_installation, server, "alice"), name="alice+rescue")
         with rescue.open() as console:
             assert console.stdin is not None
@@ -295,7 +296,7 @@ def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Inst
             own_installation.cli("user", "lock", "alice")
             console.stdin.write(b"start\nhelp\n")
             console.stdin.flush()
-            assert console.wait(20) == 1
+            assert console.wait(CLIENT_TIMEOUT_S) == 1
         assert own_installation.containers() == []
 
 

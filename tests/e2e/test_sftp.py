@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.clients.paramiko import Paramiko
 from tests.e2e.conftest import client_of, login_of
-from tests.e2e.installation import Client, Installation, Server
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server
 
 MANY = 10_000
 
@@ -108,7 +108,11 @@ def test_sftp_and_scp_run_nothing_of_the_home(sabotaged: Client, tmp_path: Path)
     options = ["-s", *sabotaged.options, "-P", str(sabotaged.port)]
 
     sabotaged.sftp(f"put {tmp_path}/data by-sftp")
-    subprocess.run(["scp", *options, tmp_path / "data", f"{sabotaged.target}:by-scp"], check=True, timeout=60)
+    subprocess.run(
+        ["scp", *options, tmp_path / "data", f"{sabotaged.target}:by-scp"],
+        check=True,
+        timeout=CLIENT_TIMEOUT_S,
+    )
 
     assert downloaded(sabotaged, "by-sftp", tmp_path / "back") == data
     assert downloaded(sabotaged, "by-scp", tmp_path / "back") == data
@@ -126,8 +130,12 @@ def test_scp_of_old_runs_nothing_of_the_home_either(
     (tmp_path / "data").write_bytes(data)
     scp = ["scp", "-O", *options, *sabotaged.options, "-P", str(sabotaged.port)]
 
-    subprocess.run([*scp, tmp_path / "data", f"{sabotaged.target}:by-old-scp"], check=True, timeout=60)
-    subprocess.run([*scp, f"{sabotaged.target}:by-old-scp", tmp_path / "back"], check=True, timeout=60)
+    subprocess.run(
+        [*scp, tmp_path / "data", f"{sabotaged.target}:by-old-scp"], check=True, timeout=CLIENT_TIMEOUT_S
+    )
+    subprocess.run(
+        [*scp, f"{sabotaged.target}:by-old-scp", tmp_path / "back"], check=True, timeout=CLIENT_TIMEOUT_S
+    )
 
     assert (tmp_path / "back").read_bytes() == data
     left = sabotaged.sftp("ls -1").split()
@@ -144,6 +152,8 @@ def test_a_bashrc_that_exits_does_not_keep_commands_and_rsync_out(
         (tmp_path / "data").write_text("text")
         ssh = " ".join(["ssh", *client.options, "-p", str(client.port)])
         subprocess.run(
-            ["rsync", "-a", "-e", ssh, tmp_path / "data", f"{client.target}:"], check=True, timeout=60
+            ["rsync", "-a", "-e", ssh, tmp_path / "data", f"{client.target}:"],
+            check=True,
+            timeout=CLIENT_TIMEOUT_S,
         )
         assert client.output("cat data") == "text"

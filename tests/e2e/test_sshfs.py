@@ -37,14 +37,14 @@ def mounted(alice: Client, tmp_path: Path) -> Iterator[Path]:
     argv = ["sshfs", "-f", "-o", f"ssh_command={alice.remote_shell}", f"{alice.target}:mounted", str(point)]
     process = subprocess.Popen(argv)
     try:
-        wait_until(lambda: point.is_mount() or process.poll() is not None, timeout_s=20, what="the mount")
+        wait_until(lambda: point.is_mount() or process.poll() is not None, what="the mount")
         assert process.poll() is None
         yield point
-        subprocess.run(["fusermount3", "-u", str(point)], check=True, timeout=20)
-        assert process.wait(timeout=20) == 0
+        subprocess.run(["fusermount3", "-u", str(point)], check=True, timeout=60)
+        assert process.wait(timeout=60) == 0
     finally:
         if process.poll() is None:
-            subprocess.run(["fusermount3", "-u", "-z", str(point)], check=False, timeout=20)
+            subprocess.run(["fusermount3", "-u", "-z", str(point)], check=False, timeout=60)
             process.kill()
             process.wait()
         alice.output("rm -r mounted")

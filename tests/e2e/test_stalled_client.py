@@ -5,8 +5,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from tests.e2e.installation import Client, Server
 
 ALLOWED_KIB = 32 * 1024
@@ -36,7 +34,6 @@ def produced_bytes(alice: Client) -> int:
     return int(io.split()[1])
 
 
-@pytest.mark.serial
 def test_a_stopped_reader_with_a_huge_window(alice: Client, server: Server) -> None:
     alice.output("true")
     before = server.rss_kib
@@ -53,7 +50,7 @@ def test_a_stopped_reader_with_a_huge_window(alice: Client, server: Server) -> N
 
         # Blocked: between two looks the producer has written nothing more.
         amounts = [produced_bytes(alice)]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(amounts) < 2 or amounts[-1] != amounts[-2]:
             assert time.monotonic() < deadline, f"the producer is not blocked: {amounts}"
             amounts.append(produced_bytes(alice))

@@ -28,9 +28,11 @@ def test_size_follows_a_resize(alice: Client, tmp_path: Path) -> None:
 def test_ctrl_c_interrupts_and_the_shell_goes_on(alice: Client, tmp_path: Path) -> None:
     with terminal(tmp_path, alice.argv()) as window:
         window.wait_for("$")
-        window.enter("echo waiting; sleep 600")
+        # One program for both: in between the shell would have the Ctrl-C.
+        window.enter("sh -c 'echo wait''ing; exec sleep 600'")
         window.wait_for("\nwaiting")
         window.press("C-c")
+        window.wait_for("^C")
         window.enter("echo status $?")
         window.wait_for("\nstatus 130")
 

@@ -29,7 +29,8 @@ def terminal(server: Server, alice: Client) -> Iterator[Client]:
     browser.log_in(server.web_url, "alice", ALICE_PASSWORD)
     with browser.terminal(server.web_url, "?session=new") as tab:
         tab.wait_for(r"alice@rootblood")
-        assert "1\n" == alice.output("pgrep -cx ttyd")
+        # The one of the test before may be about to end.
+        wait_until(lambda: "1\n" == alice.output("pgrep -cx ttyd"), what="one ttyd")
         yield alice
         tab.enter("exit")
         assert 1000 == tab.wait_closed()

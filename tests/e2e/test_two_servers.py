@@ -108,7 +108,7 @@ def test_a_lock_shows_out_at_both_within_seconds(pair: Pair) -> None:
             process.stdin.flush()
             assert b"here\n" == process.stdout.readline()
         pair.installation.cli("user", "lock", "carol")
-        wait_until(lambda: one.poll() is not None and other.poll() is not None, timeout_s=15, what="the end")
+        wait_until(lambda: one.poll() is not None and other.poll() is not None, timeout_s=30, what="the end")
 
     assert [255, 255] == [client.run("true").returncode for client in (here, there)]
 
@@ -119,6 +119,18 @@ def test_uids_are_in_order_whoever_gives_them(pair: Pair) -> None:
 
     uids = sorted(row["uid"] for row in pair.installation.cli_json("user", "list"))
     assert list(range(20000, 20000 + len(uids))) == uids
+
+
+def test_environments_with_another_server_s_sockets_are_told_of_at_the_start(pair: Pair) -> None:
+    told = "each needs engine.direct_streams = false"
+    container = f"rb_{pair.installation.userhash('alice')}"
+    with docker_api() as api, pair.installation.serving(ROOTBLOOD_ENGINE__DIRECT_STREAMS="true") as direct:
+        api.remove_container(container, force=True)
+        client_of(pair.installation, direct, "alice").output("true")
+        with pair.installation.serving() as started:
+            wait_until(lambda: told in started.log, what="a warning")
+        api.remove_container(container, force=True)
+    assert told not in pair.one.log
 
 
 def test_a_server_killed_while_it_makes_an_environment_keeps_nobody_out(pair: Pair) -> None:

@@ -27,7 +27,7 @@ def test_broken_dotfiles_are_passed_by_and_put_aside(
         broken = BROKEN_DOTFILES[how]
         files = "~/.bashrc ~/.profile ~/.bash_profile ~/.bash_logout ~/.inputrc ~/.tmux.conf"
         alice.output(f"for file in {files}; do echo '{broken}' >$file; done; ln -s /etc/passwd ~/.bash_login")
-        assert not _prompts(alice, tmp_path / "broken")
+        assert not _prompts(alice, tmp_path / "broken", within_s=8)
 
         with terminal(tmp_path, rescue.argv("shell", options=["-t"])) as window:
             window.wait_for("bash-5")
@@ -51,13 +51,13 @@ def test_broken_dotfiles_are_passed_by_and_put_aside(
         assert _prompts(alice, tmp_path / "reset")
 
 
-def _prompts(client: Client, directory: Path) -> bool:
+def _prompts(client: Client, directory: Path, within_s: float = 60) -> bool:
     """Whether a login on a terminal comes to a shell."""
     directory.mkdir()
     with terminal(directory, client.argv()) as window:
         window.enter("echo at the $((1 + 1))nd prompt")
         try:
-            window.wait_for("\nat the 2nd prompt", timeout_s=8)
+            window.wait_for("\nat the 2nd prompt", timeout_s=within_s)
         except AssertionError:
             return False
         return True

@@ -21,7 +21,7 @@ from tests.e2e.outcomes import assert_stays_up, says_ok
 
 BANNED, PENALIZED = "127.0.0.7", "127.0.0.8"
 QUICK = {
-    "ROOTBLOOD_SSH__KEEPALIVE_INTERVAL_S": "1",
+    "ROOTBLOOD_SSH__KEEPALIVE_INTERVAL_S": "2",
     "ROOTBLOOD_SSH__RECHECK_S": "1",
     "ROOTBLOOD_REAPER__INTERVAL_S": "1",
     "ROOTBLOOD_REAPER__IDLE_STOP_S": "3600",
@@ -31,7 +31,7 @@ QUICK = {
     "ROOTBLOOD_PENALTIES__FIRST_S": "600",
     "ROOTBLOOD_PENALTIES__EXEMPT": '["127.0.0.1/32"]',
 }
-"""What happens every second has happened before a test is over."""
+"""What happens every second or two has happened before a test is over."""
 
 
 class WallClock:
@@ -121,7 +121,7 @@ def test_a_jump_changes_nothing(own_installation: Installation, tmp_path: Path, 
             wait_until(lambda: is_off(lease_end(own_installation)), what="a lease by the new time")
             wait_until(lambda: is_off(reaper_turn(own_installation)), what="a look by the new time")
             # Three keepalives without an answer end a connection.
-            later = lease_end(own_installation) + timedelta(seconds=5)
+            later = lease_end(own_installation) + timedelta(seconds=8)
             wait_until(lambda: lease_end(own_installation) > later, what="more of either")
 
             assert ask(session, b"after\n") == b"after\n"

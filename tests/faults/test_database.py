@@ -99,7 +99,7 @@ def test_killed_and_started_again(tmp_path: Path) -> None:
                 assert ask(session, b"meanwhile\n") == b"meanwhile\n"
             finally:
                 cluster.start()
-            wait_until(lambda: says_ok(alice), timeout_s=10, what="a login")
+            wait_until(lambda: says_ok(alice), what="a login")
         assert_stays_up(server, "login_refused")
 
 
@@ -128,7 +128,7 @@ def test_a_full_disk(tmp_path: Path, on_it: str) -> None:
                 assert ask(session, b"meanwhile\n") == b"meanwhile\n"
 
                 make_room(disk)
-                wait_until(lambda: says_ok(alice), timeout_s=10, what="a login")
+                wait_until(lambda: says_ok(alice), what="a login")
             assert server.process.poll() is None
             assert "Traceback" not in server.log
             installation.cli("user", "add", "carol")

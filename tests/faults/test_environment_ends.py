@@ -63,7 +63,7 @@ class Attached:
         assert ENDED == self.tab.wait_closed()
         assert words == self.tab.close_reason
         self.screen.wait_for(f"rootblood: {words}; connect again")
-        _, stderr = self.command.communicate(timeout=20)
+        _, stderr = self.command.communicate(timeout=60)
         assert f"rootblood: {words}; connect again\n" == stderr.decode()
         assert 0 != self.command.returncode
 

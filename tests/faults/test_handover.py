@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -17,9 +18,9 @@ from tests.e2e.conftest import client_of
 from tests.e2e.installation import Client, Installation, Server, free_port, wait_until
 
 HANDOVERS = 2
-DATA_BYTES = 100 * 1024 * 1024
-RATE_KBIT_S = 30_000
-"""Of the transfer, which takes 28 s then: much longer than a hand-over."""
+DATA_BYTES = 50 * 1024 * 1024
+RATE_KBIT_S = 40_000
+"""Of the transfer, which takes ten seconds then, and the time of the first hand-over, in which it is held."""
 
 
 @dataclass
@@ -117,15 +118,19 @@ def test_servers_take_over_from_each_other_and_nobody_notices(
         alice = client_of(own_installation, servers[0], "alice")
         alice.output("true")
         loops = [commands(alice), pages(servers[0].web_url)]
-        sftp = cleanup.enter_context(upload(alice, tmp_path / "data"))
-        wait_until(lambda: alice.output("ls") == "uploaded\n")
+        with alice.open("until [ -s uploaded ]; do sleep 0.05; done; echo begun") as watching:
+            sftp = cleanup.enter_context(upload(alice, tmp_path / "data"))
+            assert watching.stdout is not None
+            assert b"begun\n" == watching.stdout.readline()
+        sftp.send_signal(signal.SIGSTOP)
         with loops[0].going(), loops[1].going():
             for _ in range(HANDOVERS):
                 servers.append(next_server())
                 servers[-2].process.terminate()
                 wait_until(lambda: '"stopping"' in servers[-2].log)
                 if len(servers) == 2:
-                    assert sftp.poll() is None  # it goes on at the first one
+                    assert servers[0].process.poll() is None  # it goes on there
+                    sftp.send_signal(signal.SIGCONT)
                 for loop in loops:
                     loop.wait_for_more(10)
         assert ([], []) == (loops[0].failures, loops[1].failures)

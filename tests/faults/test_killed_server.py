@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.conftest import client_of
 from tests.e2e.installation import Installation, wait_until
 from tests.e2e.outcomes import container_of, processes, says_ok
-from tests.e2e.test_persistence import DETACHED_WITHIN_S, log_in, sessions
+from tests.e2e.test_persistence import log_in, sessions
 
 
 @pytest.mark.parametrize("options", [(), ("-tt",)], ids=["pipe", "terminal"])
@@ -43,7 +43,7 @@ def test_sessions_outlive_a_killed_server(own_installation: Installation, tmp_pa
             server.stop(signal.SIGKILL)
         with own_installation.serving() as server:
             client = client_of(own_installation, server, "bob")
-            wait_until(lambda: sessions(client) == ["0"], timeout_s=DETACHED_WITHIN_S)
+            wait_until(lambda: sessions(client) == ["0"], what="a session that is free")
             again = log_in(stack, tmp_path / "second", client)
             again.wait_for("\nstill here")
             again.enter("echo $marked the same shell")

@@ -3,8 +3,6 @@
 import asyncio
 import time
 
-import pytest
-
 from rootblood.settings import SSHSettings
 from tests.e2e.conftest import connect
 from tests.e2e.installation import Client
@@ -23,7 +21,6 @@ while signal.sigwait({signal.SIGWINCH}):
 """
 
 
-@pytest.mark.serial
 async def test_a_storm_of_resizes_is_coalesced_and_the_last_wins(alice: Client) -> None:
     async with asyncio.timeout(60), await connect(alice) as connection:
         await connection.run("true")  # so that no progress is shown

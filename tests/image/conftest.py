@@ -12,10 +12,15 @@ from pathlib import Path
 import pytest
 
 IMAGE = os.environ.get("ROOTBLOOD_ENVIRONMENT__IMAGE", "chaospine:1.0.0")
+TIMEOUT_S = 180
+"""Of what hangs."""
+
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none")
 
 
-def docker(*arguments: str, stdin: str = "", timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def docker(
+    *arguments: str, stdin: str = "", timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["docker", *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=timeout_s
     )
@@ -117,14 +122,14 @@ class Environment:
 
     def ssh(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         command = [*self.client("ssh"), f"{self.account.name}@environment", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
+        return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=TIMEOUT_S)
 
 
 def make_keys(directory: Path) -> dict[str, str]:
     """Keys of a link in a directory; returns the files that install-system takes."""
     for name in ("host", "account"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(directory / name)]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=TIMEOUT_S)
     (directory / "known_hosts").write_text(f"environment {(directory / 'host.pub').read_text()}")
     return {
         "ssh_host_ed25519_key": (directory / "host").read_text(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import Environment
+from tests.image.conftest import TIMEOUT_S, Environment
 
 ENTER = "/usr/lib/rootblood/enter"
 SKELETON = ".bash_logout\n.bashrc\n.profile\n"
@@ -166,7 +166,9 @@ def test_sftp_brings_a_file_there_and_back(environment: Environment, tmp_path: P
     (tmp_path / "sent").write_bytes(bytes(range(256)) * 1000)
     batch = f"put {tmp_path}/sent a\nget a {tmp_path}/received\n"
     command = [*environment.client("sftp"), "-b", "-", "alice@environment"]
-    result = subprocess.run(command, input=batch.encode(), capture_output=True, check=False, timeout=60)
+    result = subprocess.run(
+        command, input=batch.encode(), capture_output=True, check=False, timeout=TIMEOUT_S
+    )
     assert (result.returncode, result.stderr) == (0, b"")
     assert (tmp_path / "sent").read_bytes() == (tmp_path / "received").read_bytes()
 
@@ -174,16 +176,18 @@ def test_sftp_brings_a_file_there_and_back(environment: Environment, tmp_path: P
 def test_rc_file_cannot_break_file_transfer(environment: Environment, tmp_path: Path) -> None:
     environment.ssh('mkdir -p ~/.ssh && echo "echo noise" >~/.ssh/rc && touch kept')
     command = [*environment.client("scp"), "alice@environment:kept", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    result = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S)
     assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_other_key_is_not_admitted(environment: Environment, tmp_path: Path) -> None:
     subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True, timeout=60
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")],
+        check=True,
+        timeout=TIMEOUT_S,
     )
     command = [part for part in environment.client("ssh") if not part.startswith("-oIdentityFile")]
     command += ["-i", str(tmp_path / "other"), "alice@environment", "true"]
-    result = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    result = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S)
     assert result.returncode == 255
     assert b"Permission denied (publickey)" in result.stderr

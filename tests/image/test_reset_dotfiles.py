@@ -90,7 +90,7 @@ def test_what_lies_in_wait_under_the_new_name_is_not_entered(environment: Enviro
     in_new_home(
         environment,
         "echo bad >.bashrc; mkdir trap; now=$(date -u +%s);"
-        "for s in 0 1 2 3 4 5 6 7 8 9; do"
+        "for s in $(seq 0 99); do"
         " ln -s trap dotfiles-$(date -u -d @$((now + s)) +%Y-%m-%dT%H%M%SZ); done",
     )
     status, said = reset(environment)

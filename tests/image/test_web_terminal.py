@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.image.conftest import Environment
+from tests.e2e.installation import wait_until
+from tests.image.conftest import TIMEOUT_S, Environment
 
 PROGRAM = "/usr/lib/rootblood/web-terminal"
 SOCKET = "/run/rootblood/ttyd.sock"
@@ -15,7 +16,14 @@ SOCKET = "/run/rootblood/ttyd.sock"
 def clean(environment: Environment) -> Iterator[Environment]:
     """An environment without a ttyd, before and after."""
     yield environment
-    environment.exec("sh", "-c", "pkill -x ttyd; rm -rf /run/rootblood")
+    end(environment, "TERM")
+    environment.exec("rm", "-rf", "/run/rootblood")
+
+
+def end(environment: Environment, signal: str) -> None:
+    """End every ttyd, and wait until none is left."""
+    script = f"pkill -{signal} -x ttyd; while pgrep -x ttyd; do sleep 0.1; done"
+    assert 0 == environment.exec("sh", "-c", script).returncode
 
 
 def count(environment: Environment) -> int:
@@ -25,7 +33,7 @@ def count(environment: Environment) -> int:
 def test_starts_one_however_many_ask_at_once(clean: Environment) -> None:
     command = ["docker", "exec", clean.container, PROGRAM]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(5)]
-    assert [b""] * 5 == [run.communicate(timeout=60)[0] for run in runs]
+    assert [b""] * 5 == [run.communicate(timeout=TIMEOUT_S)[0] for run in runs]
     assert [0] * 5 == [run.returncode for run in runs]
     assert 1 == count(clean)
 
@@ -39,7 +47,7 @@ def test_it_belongs_to_the_account_and_nobody_else_reaches_it(clean: Environment
 
 def test_a_socket_left_behind_is_replaced(clean: Environment) -> None:
     assert 0 == clean.exec(PROGRAM).returncode
-    clean.exec("pkill", "-KILL", "-x", "ttyd")
+    end(clean, "KILL")
     assert 0 == clean.exec("test", "-S", SOCKET).returncode
     assert 0 == clean.exec(PROGRAM).returncode
     assert 1 == count(clean)
@@ -50,4 +58,4 @@ def test_where_ttyd_cannot_listen_none_is_left(clean: Environment) -> None:
     assert 0 == clean.exec("mkdir", "-p", f"{SOCKET}/directory").returncode
     refused = clean.exec(PROGRAM)
     assert (1, "rootblood: ttyd does not start\n") == (refused.returncode, refused.stderr)
-    assert 0 == count(clean)
+    wait_until(lambda: 0 == count(clean), what="the end of the one that was tried")

@@ -15,7 +15,7 @@ from rootblood.link.channel import bound_connection
 from rootblood.link.link import Link
 from rootblood.settings import LinkSettings
 
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 BULK = bytes(range(256)) * 4096 * 8
 
 
@@ -162,7 +162,7 @@ async def taking_calls(
             client_factory=Client,
         )
         bound_connection(connection)
-        link = Link(connection, lost, forwards_agent=False, session_timeout_s=5)
+        link = Link(connection, lost, forwards_agent=False, session_timeout_s=TIMEOUT_S)
         answering = asyncio.create_task(answer_calls(link, answer, settings or LinkSettings()))
         try:
             yield Calls(environment, answering, served)

@@ -41,7 +41,7 @@ def test_processes_at_once_agree_on_one_key(tmp_path: Path) -> None:
         )
         for _ in range(4)
     ]
-    said = sorted(racer.communicate("go\n", timeout=30)[0] for racer in racers)
+    said = sorted(racer.communicate("go\n", timeout=120)[0] for racer in racers)
     assert ["False\n", "False\n", "False\n", "True\n"] == said
     assert path.with_name("key.pub").read_bytes() == read_private_key(path).export_public_key("openssh")
 

@@ -13,7 +13,7 @@ from rootblood.link.channel import LinkChannel, bound_connection
 from rootblood.link.wire import Wire
 from tests.link.shell import open_shell
 
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 BULK_BYTES = 8 * 1024 * 1024
 CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.installation import Client, Installation
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation
 
 CHECKOUT = Path(__file__).parents[2]
 READY = re.compile(r"ready ssh=127\.0\.0\.1:(\d+) web=http://127\.0\.0\.1:\d+\n")
@@ -63,7 +63,7 @@ def up(installation: Installation) -> Iterator[tuple[list[str], int]]:
             raise AssertionError(f"no ready line: {printed}")
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        process.wait(30)
+        process.wait(CLIENT_TIMEOUT_S)
         process.stdout.close()
 
 
@@ -79,7 +79,7 @@ def test_first_and_second_time(installation: Installation) -> None:
             ["sshpass", "-p", login[2], *admin.argv("id -un; pwd")],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=CLIENT_TIMEOUT_S,
             check=False,
         )
         assert re.fullmatch(rf"{login[1]}\n/home/[0-9a-f]{{32}}\n", done.stdout), done.stderr

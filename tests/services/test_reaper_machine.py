@@ -1,6 +1,7 @@
 """Leases and reaper under any sequence of events: no use is cut off, and all that is idle stops in time."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -24,6 +25,8 @@ from tests.fakes.reaping import LEASES, REAPER, Ground, Server, made_ground
 RB = Actor(Door.RB)
 INTERVAL_S = int(REAPER.interval_s)
 HEARTBEAT_S = int(LEASES.heartbeat_s)
+
+EXAMPLES = int(os.environ.get("EXAMPLES", "25"))
 
 SLACK_S = int(LEASES.ttl_s) + 3 * INTERVAL_S
 """How much later than the settings say a stop may come: lapsing, being seen, a clock that was set back."""
@@ -171,5 +174,5 @@ async def _left(use: AbstractAsyncContextManager[None]) -> None:
 def test_no_sequence_stops_what_is_in_use_and_each_idle_one_is_stopped(template: Path) -> None:
     Reaping.template = template
     run_state_machine_as_test(
-        Reaping, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
+        Reaping, settings=settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None)
     )

@@ -150,7 +150,7 @@ async def test_a_store_that_hangs_is_not_waited_for(
 
     started = time.monotonic()
     assert News() == await arrive(visits, alice)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
     store.open.set()
     await visits.close()

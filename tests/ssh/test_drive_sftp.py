@@ -40,7 +40,7 @@ class Conversation:
         """Send a request, and take the answer to it."""
         body = Byte(kind) + UInt32(7) + b"".join(content)
         self.stream.reader.feed_data(UInt32(len(body)) + body)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.channel.sent) < 4:  # noqa: ASYNC110 - the server is another task
                 await asyncio.sleep(0)
         answer = SSHPacket(bytes(self.channel.sent[4:]))

@@ -20,7 +20,7 @@ class PassedOn:
         self._more.set()
 
     async def wait_for(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.sizes) < count:
                 self._more.clear()
                 await self._more.wait()

@@ -27,16 +27,15 @@ def test_who_is_killed_is_dead_until_it_is_forgotten(tmp_path: Path) -> None:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         server = other.stdout.readline().strip()
-        assert {mine.own, server} == mine.living()
-        assert frozenset() == mine.dead()
+        assert (frozenset([mine.own, server]), frozenset()) == mine.look()
         assert mine.forget(server) is False
 
         other.kill()
 
+    assert (frozenset([mine.own]), frozenset([server])) == mine.look()
     assert {mine.own} == mine.living()
-    assert {server} == mine.dead()
     assert mine.forget(server) is True
-    assert frozenset() == mine.dead()
+    assert (frozenset([mine.own]), frozenset()) == mine.look()
     mine.leave()
 
 
@@ -52,8 +51,7 @@ def test_who_leaves_in_order_leaves_no_file(tmp_path: Path) -> None:
 def test_one_that_nobody_knows_is_neither_living_nor_dead(tmp_path: Path) -> None:
     servers = Servers(tmp_path / "missing")
 
-    assert frozenset() == servers.living()
-    assert frozenset() == servers.dead()
+    assert (frozenset(), frozenset()) == servers.look()
     assert servers.forget("0" * 32) is False
 
 

@@ -334,7 +334,7 @@ async def url(house: House) -> AsyncIterator[str]:
 async def new_browser() -> AsyncIterator[NewBrowser]:
     """Make a browser with no cookies; `new_browser(url, **headers)`."""
     async with aiohttp.ClientSession(
-        cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=30)
+        cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=120)
     ) as session:
         yield lambda url, **headers: Browser(url, session, headers)
 

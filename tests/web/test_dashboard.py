@@ -37,7 +37,7 @@ def states(house: House) -> list[EnvironmentState]:
 
 async def page_with(browser: Browser, text: str) -> str:
     """The start page, once it says `text`."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in (page := (await browser.get("/")).text):
             pass
     return page

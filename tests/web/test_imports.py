@@ -38,13 +38,13 @@ async def offset(alices: Program) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it is another process's doing
             await asyncio.sleep(0.01)
 
 
 async def ended(alices: Program, state: str) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := await alices.json("GET", UPLOAD))["state"] == "unpacking":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert state == found["state"]
@@ -175,24 +175,25 @@ async def test_what_came_before_the_connection_broke_is_kept(alices: Program, ho
 async def test_a_sender_may_take_long_in_all_but_not_for_any_piece(
     house: House, alice: Account, home: Path, new_browser: NewBrowser
 ) -> None:
-    timeout_s = 1.0
+    timeout_s = 2.0
     async with house.open(WebSettings(body_timeout_s=timeout_s)) as url:
         slow = await program(new_browser(url), house, alice)
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         with await send_slowly(url, slow.secret, b"1") as sender:
-            for size in range(2, 7):
-                await asyncio.sleep(timeout_s / 3)  # what is tested is time itself
+            size = 1
+            while loop.time() - began_at <= timeout_s:
+                await asyncio.sleep(timeout_s / 20)  # what is tested is time itself
                 await loop.sock_sendall(sender, b"1")
+                size += 1
                 await until(grown(home, size))
-            assert loop.time() - began_at > timeout_s
             said = b""
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while data := await loop.sock_recv(sender, 4096):
                     said += data
         assert said.startswith(b"HTTP/1.1 408 ")
         assert b"took too long to go on" in said
-        assert 6 == await offset(slow)
+        assert size == await offset(slow)
 
 
 async def test_no_more_at_a_time_than_may_be(alices: Program, house: House, home: Path) -> None:
@@ -222,7 +223,7 @@ async def test_unpacked_into_a_directory(alices: Program, house: House, alice: A
 
     done = await ended(alices, "done")
     assert ("back", False, 2) == (done["directory"], done["replaced"], done["files"])
-    assert ["took a bit off \x1b[31m"] == done["warnings"]
+    assert (["took a bit off \x1b[31m"], 37) == (done["warnings"], done["more_warnings"])
     runs = (home / "import-runs").read_text().splitlines()
     assert f"unpack --json --max-bytes {256 * 2**30} --into back --upload {ID}" in runs
     assert ("import_done", "api", "127.0.0.1") == (await trail(house, alice))[-1]
@@ -280,7 +281,7 @@ async def test_what_became_of_it_is_forgotten_after_a_while(
     await alices.call("POST", f"{UPLOAD}/unpack", {})
     await ended(alices, "done")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(  # noqa: ASYNC110 - a task of the service
             record.ended_at is None for record in house.unpackings._records.values()
         ):

@@ -15,6 +15,10 @@ from tests.web.conftest import Browser, House
 from tests.web.test_api import ADMIN_CALLS, API, CALLS, program
 
 SETTINGS = """
+# A busy machine is no defect.
+request-timeout = 60
+suppress-health-check = ["too_slow"]
+
 [generation]
 max-examples = 6
 deterministic = true

@@ -38,7 +38,7 @@ class SilentLog:
         """Say nothing."""
 
 
-async def exchange(url: str, request: bytes, *, timeout_s: float = 10) -> bytes:
+async def exchange(url: str, request: bytes, *, timeout_s: float = 60) -> bytes:
     """All that the door answers to bytes, until it closes."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -134,9 +134,10 @@ async def test_readyz_notices_a_database_that_is_away(
     assert "database is away\n" == (await browser.get("/readyz")).text
 
 
-async def test_readyz_asks_the_engine_no_more_often_than_once_a_second(
-    browser: Browser, house: House
+async def test_readyz_asks_the_engine_no_more_often_than_once_in_a_while(
+    browser: Browser, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rootblood.web.health._FRESH_S", 3600)
     assert 200 == (await browser.get("/readyz")).status
     house.engine.away = True
 
@@ -171,7 +172,7 @@ async def test_slow_headers_are_dropped(house: House, sent: bytes) -> None:
     async with house.open(WebSettings(keepalive_s=0.5)) as url:
         started = time.monotonic()
         assert b"" == await exchange(url, sent)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 async def test_slow_headers_of_a_second_request_are_dropped(house: House) -> None:
@@ -184,13 +185,11 @@ async def test_slow_headers_of_a_second_request_are_dropped(house: House) -> Non
 async def test_a_slow_body_is_dropped(house: House) -> None:
     async with house.open(WebSettings(body_timeout_s=0.5)) as url:
         started = time.monotonic()
-        answer = await exchange(
-            url, b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nname", timeout_s=25
-        )
+        answer = await exchange(url, b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nname")
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"\r\nConnection: close\r\n" in answer
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 29  # seconds: with the default it were thirty at least
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -50,5 +50,5 @@ async def test_the_websocket_is_for_who_is_logged_in(browser: Browser, alice: Ac
         browser.url + "/terminal/ws", protocols=["tty"], headers={"Origin": browser.url, "Cookie": cookies}
     ) as websocket:
         await browser.press("/logout")
-        message = await websocket.receive(timeout=10)
+        message = await websocket.receive(timeout=60)
     assert (aiohttp.WSMsgType.CLOSE, 4401) == (message.type, message.data)

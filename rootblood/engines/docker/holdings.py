@@ -21,7 +21,7 @@ from rootblood.domain.environments import (
 from rootblood.domain.reconciliation import Holding, HoldingKind, Lack
 from rootblood.engines.base import STOP_GRACE_S
 from rootblood.engines.docker.client import DockerClient
-from rootblood.engines.docker.container import INSTANCE_LABEL, SERVER_LABEL, USERHASH_LABEL
+from rootblood.engines.docker.container import INSTANCE_LABEL, SERVER_LABEL, TRIAL_LABEL, USERHASH_LABEL
 from rootblood.engines.docker.removal import CONFLICT, remove_container
 from rootblood.engines.docker.streams import Streams
 
@@ -84,13 +84,15 @@ def _container(row: Mapping[str, Any]) -> Holding:
     label = row["Labels"].get(USERHASH_LABEL)
     userhash = label if label is not None and USERHASH_PATTERN.fullmatch(label) else None
     names = [name.removeprefix("/") for name in row["Names"]]
+    is_helper = label is None
     return Holding(
-        kind=HoldingKind.HELPER if label is None else HoldingKind.CONTAINER,
+        kind=HoldingKind.HELPER if is_helper else HoldingKind.CONTAINER,
         id=row["Id"],
         made_at=datetime.fromtimestamp(row["Created"], UTC),
         userhash=userhash,
         server=row["Labels"].get(SERVER_LABEL),
-        is_at_work=label is None and row["State"] == "running",
+        # What an image is tried in never ends by itself.
+        is_at_work=is_helper and row["State"] == "running" and TRIAL_LABEL not in row["Labels"],
         is_surplus=userhash is not None and container_name(userhash) not in names,
     )
 

@@ -6,7 +6,8 @@ to take. A tag rather than a row, as an image id means something to this very Do
 that share it agree, and a database that was restored or moved elsewhere names no image that is not there.
 
 The tags hold the installation's label and a digest of the name, so another name in the settings is another
-beginning: the first image of a name that is needed is accepted as it is.
+beginning: the first image of a name that is needed is accepted as it is. A trial of it could only keep people
+out: there is no image to go on with instead, and whoever meets one that does not work is told so.
 """
 
 import hashlib

@@ -1,7 +1,9 @@
-"""Containers that an image is tried in: as every environment, but that nothing in them is kept."""
+"""Containers that an image is tried in: as every environment, but that nothing in them is kept.
+
+One whose process was killed half-way is found by reconciliation, as every container that serves but a moment.
+"""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from docker.errors import APIError, ImageNotFound
 
 from rootblood.domain.environments import Environment, EnvironmentState, Identity
 from rootblood.engines.docker.client import DockerClient
-from rootblood.engines.docker.container import INSTANCE_LABEL, TRIAL_LABEL, Arguments, trial_arguments
+from rootblood.engines.docker.container import Arguments, trial_arguments
 from rootblood.engines.docker.removal import remove_container
 from rootblood.errors import EnvironmentFailedError
 from rootblood.settings import EnvironmentSettings, LimitsSettings
@@ -22,9 +24,6 @@ _log = structlog.stdlib.get_logger(__name__)
 
 _WATCH_S = 1.0
 """From its start on; a first process that does not wait, as it should, has ended by then."""
-
-_LEFT_OVER_S = 600.0
-"""No trial takes so long: what is older is of a process that was killed."""
 
 
 class Trials:
@@ -55,7 +54,7 @@ class Trials:
             settings=settings,
             limits=limits,
         )
-        container = await self._docker.call(partial(self._create, arguments=arguments))
+        container = await self._docker.call(partial(_create, arguments=arguments))
         try:
             await self._docker.call(partial(_start, container=container))
             watched = asyncio.get_running_loop().time() + _WATCH_S
@@ -76,12 +75,9 @@ class Trials:
         finally:
             await asyncio.shield(self._docker.call(partial(remove_container, container=container)))
 
-    def _create(self, api: docker.APIClient, arguments: Callable[[docker.APIClient], Arguments]) -> str:
-        labels = [f"{INSTANCE_LABEL}={self._instance}", TRIAL_LABEL]
-        for row in api.containers(all=True, filters={"label": labels}):
-            if row["Created"] < time.time() - _LEFT_OVER_S:
-                remove_container(api, row["Id"])
-        return str(api.create_container(**arguments(api))["Id"])
+
+def _create(api: docker.APIClient, arguments: Callable[[docker.APIClient], Arguments]) -> str:
+    return str(api.create_container(**arguments(api))["Id"])
 
 
 def _start(api: docker.APIClient, container: str) -> None:

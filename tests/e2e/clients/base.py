@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 TERMINAL = "xterm-256color"
 
 

@@ -12,7 +12,7 @@ from requests.exceptions import RequestException
 
 from rootblood.engines.docker.connection import ClosingClient
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 
 VERSION = b'{"ApiVersion": "1.41"}'
 

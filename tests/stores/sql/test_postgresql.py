@@ -145,7 +145,7 @@ async def test_a_postgresql_that_hangs_is_not_waited_for_for_ever(
 
 async def test_a_writer_elsewhere_that_froze_loses_its_lock(cluster: Cluster) -> None:
     url = cluster.url(cluster.create())
-    frozen, other = database_at(url, busy_timeout_s=0.25), database_at(url, busy_timeout_s=5)
+    frozen, other = database_at(url, busy_timeout_s=1), database_at(url, busy_timeout_s=20)
     await upgrade(other)
 
     async def freeze(in_it: asyncio.Event, until: asyncio.Event) -> None:
