@@ -24,6 +24,8 @@ class Curl:
     url: str
     jar: Path
     options: list[str] = field(default_factory=list)
+    name: str = "alice"
+    """Of the account."""
 
     def fetch(self, path: str, *options: str) -> tuple[int, str]:
         """Status and body."""
@@ -51,7 +53,7 @@ class Curl:
         return self.fetch(path, "--header", f"Origin: {origin or self.url}", *options)
 
     def log_in(self, password: str = ALICE_PASSWORD) -> int:
-        return self.post("/login", "/login", name="alice", password=password)[0]
+        return self.post("/login", "/login", name=self.name, password=password)[0]
 
     @property
     def is_logged_in(self) -> bool:
@@ -92,20 +94,18 @@ def test_another_site_changes_nothing(curl: Curl) -> None:
 
 
 def test_the_environment_of_the_browser_is_that_of_ssh(
-    own_installation: Installation, tmp_path: Path
+    installation: Installation, newcomer: Client, curl: Curl
 ) -> None:
-    with browsing(own_installation) as (server, curl):
-        curl.log_in()
-        assert "Your environment runs." in curl.post("/environment/start", "/")[1]
-        assert "<dd>running</dd>" in curl.fetch("/")[1]
-        userhash = own_installation.userhash("alice")
-        assert own_installation.containers() == [f"rb_{userhash}"]
+    curl.name = newcomer.name
+    curl.log_in()
+    assert "Your environment runs." in curl.post("/environment/start", "/")[1]
+    assert "<dd>running</dd>" in curl.fetch("/")[1]
+    userhash = installation.userhash(newcomer.name)
+    assert f"rb_{userhash}" in installation.containers()
+    assert newcomer.output("echo $HOME") == f"/home/{userhash}\n"
 
-        alice = Client(tmp_path, "alice", server.port, own_installation.directory / "alice_key")
-        assert alice.output("echo $HOME") == f"/home/{userhash}\n"
-
-        assert curl.post("/environment/stop", "/")[0] == 303
-        assert "<dd>stopped</dd>" in curl.fetch("/")[1]
+    assert curl.post("/environment/stop", "/")[0] == 303
+    assert "<dd>stopped</dd>" in curl.fetch("/")[1]
 
 
 def test_it_lasts_over_a_restart_of_the_server(own_installation: Installation) -> None:
@@ -116,22 +116,24 @@ def test_it_lasts_over_a_restart_of_the_server(own_installation: Installation) -
         assert curl.is_logged_in
 
 
-def test_an_operator_ends_it_from_another_process(own_installation: Installation) -> None:
-    with browsing(own_installation) as (_, curl):
-        for command in (["lock", "alice"], ["unlock", "alice"]):
-            own_installation.cli("user", "unlock", "alice")
-            assert curl.log_in() == 303
-            own_installation.cli("user", *command)
-            assert not curl.is_logged_in
-
+def test_an_operator_ends_it_from_another_process(
+    installation: Installation, newcomer: Client, curl: Curl
+) -> None:
+    curl.name = newcomer.name
+    for command in (["lock", newcomer.name], ["unlock", newcomer.name]):
+        installation.cli("user", "unlock", newcomer.name)
         assert curl.log_in() == 303
-        own_installation.cli("user", "passwd", "alice", "--password-stdin", stdin="another password")
+        installation.cli("user", *command)
         assert not curl.is_logged_in
-        assert curl.log_in() == 403
-        assert curl.log_in("another password") == 303
 
-        own_installation.cli("user", "delete", "alice", "--yes")
-        assert not curl.is_logged_in
+    assert curl.log_in() == 303
+    installation.cli("user", "passwd", newcomer.name, "--password-stdin", stdin="another password")
+    assert not curl.is_logged_in
+    assert curl.log_in() == 403
+    assert curl.log_in("another password") == 303
+
+    installation.cli("user", "delete", newcomer.name, "--yes")
+    assert not curl.is_logged_in
 
 
 def test_it_expires(own_installation: Installation) -> None:
@@ -193,18 +195,19 @@ def test_wrong_passwords_count_at_both_doors_together(own_installation: Installa
         assert curl.log_in() == 303
 
 
-def test_a_program_opens_a_session_for_a_browser(own_installation: Installation) -> None:
-    with browsing(own_installation) as (_, curl):
-        body = json.dumps({"name": "alice", "password": ALICE_PASSWORD})
-        status, text = curl.fetch(
-            "/api/v1/session", "--header", "Content-Type: application/json", "--data", body
-        )
-        assert status == 201
-        session = json.loads(text)
-        assert session["environment"]["state"] == "running"
-        assert len(own_installation.containers()) == 1
+def test_a_program_opens_a_session_for_a_browser(
+    installation: Installation, newcomer: Client, curl: Curl
+) -> None:
+    body = json.dumps({"name": newcomer.name, "password": ALICE_PASSWORD})
+    status, text = curl.fetch(
+        "/api/v1/session", "--header", "Content-Type: application/json", "--data", body
+    )
+    assert status == 201
+    session = json.loads(text)
+    assert session["environment"]["state"] == "running"
+    assert f"rb_{installation.userhash(newcomer.name)}" in installation.containers()
 
-        path = session["url"].removeprefix(curl.url)
-        assert curl.post(path, path)[0] == 303
-        assert curl.is_logged_in
-        assert curl.fetch(path)[0] == 410
+    path = session["url"].removeprefix(curl.url)
+    assert curl.post(path, path)[0] == 303
+    assert curl.is_logged_in
+    assert curl.fetch(path)[0] == 410
