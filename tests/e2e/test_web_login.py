@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ALICE_PASSWORD
+from tests.e2e.conftest import ALICE_PASSWORD, make_installation
 from tests.e2e.installation import Client, Installation, Server, free_port
 from tests.e2e.test_auth import with_password
 
@@ -65,11 +66,18 @@ def curl(server: Server, tmp_path: Path) -> Curl:
     return Curl(server.web_url, tmp_path / "cookies")
 
 
+@pytest.fixture(scope="module")
+def own_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """For the tests here that need a server with other settings, one after the other."""
+    with make_installation(tmp_path_factory.mktemp("login")) as made:
+        yield made
+
+
 @contextmanager
 def browsing(installation: Installation, **settings: str) -> Iterator[tuple[Server, Curl]]:
     """A server and a browser that is not logged in."""
     with installation.serving(**settings) as server:
-        yield server, Curl(server.web_url, installation.directory / "cookies")
+        yield server, Curl(server.web_url, installation.directory / f"cookies-{secrets.token_hex(4)}")
 
 
 def test_in_and_out(curl: Curl) -> None:
@@ -152,11 +160,8 @@ def test_over_tls(own_installation: Installation) -> None:
         capture_output=True,
     )  # fmt: skip
     (directory / "key.pem").chmod(0o600)
-    own_installation.extra_env = {
-        "ROOTBLOOD_WEB__TLS_CERT_FILE": "cert.pem",
-        "ROOTBLOOD_WEB__TLS_KEY_FILE": "key.pem",
-    }
-    with browsing(own_installation) as (server, curl):
+    tls = {"ROOTBLOOD_WEB__TLS_CERT_FILE": "cert.pem", "ROOTBLOOD_WEB__TLS_KEY_FILE": "key.pem"}
+    with browsing(own_installation, **tls) as (server, curl):
         curl.options = ["--cacert", str(directory / "cert.pem")]
         assert server.web_url.startswith("https://127.0.0.1:")
         assert curl.log_in() == 303
@@ -164,10 +169,10 @@ def test_over_tls(own_installation: Installation) -> None:
         assert "__Host-rootblood\t" in curl.jar.read_text()
 
     (directory / "key.pem").chmod(0o644)
-    refused = own_installation.cli("serve", check=False)
+    refused = own_installation.cli("serve", check=False, env=tls)
     assert refused.returncode == 1
     assert "chmod 600" in refused.stderr
-    assert own_installation.cli("doctor", check=False).returncode == 1
+    assert own_installation.cli("doctor", check=False, env=tls).returncode == 1
 
 
 def test_wrong_passwords_count_at_both_doors_together(own_installation: Installation, tmp_path: Path) -> None:
@@ -199,9 +204,7 @@ def test_a_program_opens_a_session_for_a_browser(
     installation: Installation, newcomer: Client, curl: Curl
 ) -> None:
     body = json.dumps({"name": newcomer.name, "password": ALICE_PASSWORD})
-    status, text = curl.fetch(
-        "/api/v1/session", "--header", "Content-Type: application/json", "--data", body
-    )
+    status, text = curl.fetch("/api/v1/session", "--header", "Content-Type: application/json", "--data", body)
     assert status == 201
     session = json.loads(text)
     assert session["environment"]["state"] == "running"

@@ -70,7 +70,7 @@ async def test_a_login_and_a_token_are_no_use_from_there(
 async def test_open_terminals_are_closed_at_once_and_others_are_not(
     house: House, proxied: str, new_browser: NewBrowser, alice: Account
 ) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         sockets = []
         for place in (THERE, ELSEWHERE):
             browser = new_browser(proxied, **place)
@@ -110,7 +110,7 @@ async def test_a_request_under_way_is_broken_off(
 
     monkeypatch.setattr(house.engine, "stop", hold)
     asking = asyncio.create_task(token.call("POST", "/environment/stop"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await entered.wait()
         await house.bans.add(BANNED, reason="", lifetime=None)
         with pytest.raises(aiohttp.ServerDisconnectedError):

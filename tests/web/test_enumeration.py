@@ -63,12 +63,13 @@ async def p_values(attempt: Try, samples: int = SAMPLES) -> dict[str, float]:
 async def assert_alike(attempt: Try) -> None:
     """No pair is told apart (p > 0.01).
 
-    Chance does it in 3 % of runs, as there are three pairs, but not twice.
+    Chance does it in 3 % of runs, as there are three pairs, but hardly twice with the same pair.
     """
     found = await p_values(attempt)
-    if min(found.values()) <= 0.01:
+    suspects = {pair for pair, p in found.items() if p <= 0.01}
+    if suspects:
         found = await p_values(attempt)
-    assert {} == {pair: p for pair, p in found.items() if p <= 0.01}
+    assert {} == {pair: found[pair] for pair in suspects if found[pair] <= 0.01}
 
 
 async def test_the_web_door_takes_as_long_for_all(house_as_served: House, new_browser: NewBrowser) -> None:

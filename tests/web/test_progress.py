@@ -76,7 +76,7 @@ async def pressing(browser: Browser, path: str) -> AsyncIterator[aiohttp.ClientR
 async def read_until(response: aiohttp.ClientResponse, text: str) -> str:
     """What has come when `text` has."""
     said = ""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in said:
             data = await response.content.readany()
             assert data, said
@@ -89,7 +89,7 @@ def runs(house: House) -> bool:
 
 
 async def wait_until_it_runs(house: House) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not runs(house):  # noqa: ASYNC110 - the engine has no event for it
             await asyncio.sleep(0.01)
 
@@ -190,7 +190,10 @@ async def test_a_browser_that_leaves_before_the_first_line(
     assert 200 == (await logged_in.get("/")).status
 
 
-async def test_one_that_runs_already_needs_no_page(logged_in: Browser, house: House, alice: Account) -> None:
+async def test_one_that_runs_already_needs_no_page(
+    logged_in: Browser, house: House, alice: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_PATIENCE_S", 60)
     await house.environments.start(alice)
     answer = await logged_in.press("/environment/start")
     assert (303, "/") == (answer.status, answer.location)
@@ -200,7 +203,7 @@ async def test_one_that_runs_already_needs_no_page(logged_in: Browser, house: Ho
 async def test_a_server_that_stops_does_not_wait_for_it(
     house: House, alice: Account, new_browser: Callable[..., Browser]
 ) -> None:
-    async with asyncio.timeout(30), house.open() as url:
+    async with asyncio.timeout(60), house.open() as url:
         browser = new_browser(url)
         await browser.log_in(alice.name)
         async with pressing(browser, "/environment/start") as response:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from contextlib import closing
 
 import pytest
@@ -38,13 +37,13 @@ class SilentLog:
         """Say nothing."""
 
 
-async def exchange(url: str, request: bytes, *, timeout_s: float = 10) -> bytes:
-    """All that the door answers to bytes, until it closes."""
+async def exchange(url: str, request: bytes) -> bytes:
+    """All that the door answers to bytes, until it closes: sooner than by any default of its limits."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     with closing(writer):
         writer.write(request)
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(18):
             return await reader.read()
 
 
@@ -169,9 +168,7 @@ async def test_the_url_is_the_public_one_where_there_is_one(house: House) -> Non
 )
 async def test_slow_headers_are_dropped(house: House, sent: bytes) -> None:
     async with house.open(WebSettings(keepalive_s=0.5)) as url:
-        started = time.monotonic()
         assert b"" == await exchange(url, sent)
-        assert time.monotonic() - started < 5
 
 
 async def test_slow_headers_of_a_second_request_are_dropped(house: House) -> None:
@@ -183,14 +180,10 @@ async def test_slow_headers_of_a_second_request_are_dropped(house: House) -> Non
 
 async def test_a_slow_body_is_dropped(house: House) -> None:
     async with house.open(WebSettings(body_timeout_s=0.5)) as url:
-        started = time.monotonic()
-        answer = await exchange(
-            url, b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nname", timeout_s=25
-        )
+        answer = await exchange(url, b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nname")
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"\r\nConnection: close\r\n" in answer
-    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("chunked", [False, True])

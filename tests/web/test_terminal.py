@@ -133,7 +133,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
 
     application.on_shutdown.append(stop)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=5)
-    async with asyncio.timeout(60), ttyd.listening(terminals.path):
+    async with asyncio.timeout(120), ttyd.listening(terminals.path):
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         made = Door(f"http://127.0.0.1:{runner.addresses[0][1]}", ttyd, terminals, sockets)
@@ -153,7 +153,7 @@ async def received(page: aiohttp.ClientWebSocketResponse, size: int) -> bytes:
 
 async def ending(page: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
     """How the door closes the WebSocket, whatever it sends before."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             message = await page.receive()
             if message.type is aiohttp.WSMsgType.CLOSE:
@@ -163,7 +163,7 @@ async def ending(page: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the others run until `condition` holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what it asks for has no event
             await asyncio.sleep(0.005)
 
@@ -180,11 +180,12 @@ async def test_what_is_typed_and_what_is_shown_pass(door: Door) -> None:
 
 async def test_the_terminal_has_the_size_of_the_page_and_the_last_of_many_sizes_wins(door: Door) -> None:
     async with door.page(hello={"columns": 5000, "rows": -1}) as page:
+        begun = time.monotonic()
         for columns in range(10, 1010):
             await page.send_str("1" + json.dumps({"columns": columns, "rows": 20}))
         await until(lambda: {"columns": 1000, "rows": 20} in door.ttyd.resizes)
         assert {"AuthToken": "", "columns": 1000, "rows": 1} == door.ttyd.hellos[0]
-        assert len(door.ttyd.resizes) < 100
+        assert len(door.ttyd.resizes) <= 2 + (time.monotonic() - begun) / 0.05
 
 
 async def test_a_session_can_be_chosen_by_its_number_alone(door: Door) -> None:
@@ -351,7 +352,7 @@ async def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
 
     application.on_shutdown.append(stop)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=10)
-    async with asyncio.timeout(30), ttyd.listening(path):
+    async with asyncio.timeout(120), ttyd.listening(path):
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/terminal/ws"
@@ -442,7 +443,7 @@ WRONG_ACCEPT = (
     ids=["nothing", "zeroes", "ssh", "http", "a wrong answer to the key", "endless headers"],
 )
 async def test_what_is_no_ttyd_is_an_error(tmp_path: Path, answer: bytes) -> None:
-    async with asyncio.timeout(10), await misbehaving(tmp_path / "socket", answer):
+    async with asyncio.timeout(60), await misbehaving(tmp_path / "socket", answer):
         stream = await connect_stream(tmp_path / "socket")
         with pytest.raises(OSError):
             await connect(stream, TerminalSize(80, 24))

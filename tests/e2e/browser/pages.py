@@ -11,7 +11,7 @@ from typing import Any
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 WAIT_MS = 60_000
-"""For whatever a page is to show: it only guards against waiting for ever, on a machine that does much at once."""
+"""For whatever a page is to show; on a machine that does much at once, it only guards against a hang."""
 
 _NETWORK = re.compile(r"Failed to load resource|WebSocket connection to")
 """What Chromium says of a door that refuses or is away, which tests have on purpose."""
@@ -140,7 +140,7 @@ class TerminalTab:
         return int(found[1]), int(found[2])
 
     async def wait_smaller(self, before: tuple[int, int]) -> None:
-        """Wait until rows and columns are fewer: a size takes a moment on its way, and the shell may be faster."""
+        """Wait until rows and columns are fewer; a size takes a moment on its way, and shells are fast."""
         while any(now >= then for now, then in zip(await self.size(), before, strict=True)):
             pass
 

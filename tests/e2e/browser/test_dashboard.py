@@ -168,7 +168,7 @@ async def test_who_is_attached_is_the_same_everywhere(
 
 @pytest.mark.parametrize("name", ["phone", "desk"])
 async def test_the_pages_without_a_script(
-    server: Server, newcomer: Client, browser: Browser, artefacts: Path, tmp_path: Path, name: str
+    server: Server, newcomer: Client, browser: Browser, artefacts: Path, tmp_path: Path, *, name: str
 ) -> None:
     context = await browser.new_context(viewport=VIEWPORTS[name], java_script_enabled=False)
     page = await log_in(context, server, newcomer.name)

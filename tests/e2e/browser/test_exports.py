@@ -24,7 +24,7 @@ async def download(page: Page, link: str, directory: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["phone", "desk"])
 async def test_the_home_is_taken_away_by_buttons(
-    server: Server, newcomer: Client, browser: Browser, artefacts: Path, tmp_path: Path, name: str
+    server: Server, newcomer: Client, browser: Browser, artefacts: Path, tmp_path: Path, *, name: str
 ) -> None:
     newcomer.output(
         r"""cat >notes; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("s<b>\x1b")'""",

@@ -85,9 +85,7 @@ async def test_up_through_a_server_that_is_killed_and_a_reload_and_into_the_home
             await check(window, page, "import-sent")
             await page.get_by_label("Its name").fill("back")
             await page.get_by_role("button", name="Unpack").click()
-            await expect(page.locator("#unpacking")).to_have_text(
-                "Unpacked into ~/back. Files: 2."
-            )
+            await expect(page.locator("#unpacking")).to_have_text("Unpacked into ~/back. Files: 2.")
             await expect(page.get_by_role("list", name="Warnings")).to_contain_text("setuid")
             await check(window, page, "import-done")
 
@@ -131,9 +129,7 @@ async def test_what_is_no_tarball_is_told_and_changes_nothing(
         page = await window.open("/import")
         await page.locator("#file").set_input_files(file)
         await page.get_by_role("button", name="Unpack").click()
-        await expect(page.get_by_role("alert")).to_contain_text(
-            "nothing was changed"
-        )
+        await expect(page.get_by_role("alert")).to_contain_text("nothing was changed")
         await window.shoot(page, "import-failed")
         await page.get_by_role("button", name="Discard").click()
         await expect(page.locator("#sending")).to_have_text("Discarded")
