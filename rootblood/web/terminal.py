@@ -95,8 +95,9 @@ ENDED_CODE = 4504
 """The environment has ended, and the reason says why. The page does not connect anew by itself: that would
 undo what somebody may have meant, and nobody would have read why."""
 
-_CAUSE_S = 2.0
-"""For word of why a way in broke off; it comes within milliseconds, unless the engine is away."""
+_CAUSE_S = 5.0
+"""For word of why a way in broke off; it comes within milliseconds, unless the engine is away or busy.
+Without it the page connects anew, and so starts what somebody has stopped."""
 
 _DOUBT_S = 0.3
 """The same, where a session ended as it would have of itself, or with its environment."""

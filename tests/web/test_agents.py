@@ -2,7 +2,7 @@
 
 import pytest
 
-from rootblood.web.pages.agents import browser_name
+from rootblood.web.agents import browser_name
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"

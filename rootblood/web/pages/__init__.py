@@ -14,8 +14,8 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from rootblood.domain.rendering import size, span
 from rootblood.domain.text import escape_controls
+from rootblood.web.agents import browser_name
 from rootblood.web.assets import Assets
-from rootblood.web.pages.agents import browser_name
 
 FORMS_REFERRER_POLICY = "same-origin"
 """Under `no-referrer`, as every other response has it, a browser sends `Origin: null` with a form, of this

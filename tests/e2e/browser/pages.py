@@ -53,6 +53,13 @@ class Window:
         await tab.wait_remembered()
         return tab
 
+    async def wait_attached(self, terminals: int) -> None:
+        """Wait until so many terminals show a session of the account; leaving one takes a moment."""
+        attached = None
+        while attached != terminals:
+            answer = await self.context.request.get(f"{self.url}/api/v1/sessions")
+            attached = sum(session["attached"] for session in (await answer.json())["sessions"])
+
     async def shoot(self, page: Page, name: str) -> None:
         """Keep a screenshot."""
         await page.screenshot(path=self.artefacts / f"{name}.png", caret="initial")

@@ -53,6 +53,7 @@ async def test_several_terminals(open_window: OpenWindow) -> None:
         await one.wait_for("this is 1")
         await expect(one.page).to_have_title("my title - RootBlood")
 
+        await window.wait_attached(1)
         other = await window.terminal()  # what was left is the second
         await other.wait_for("this is 2")
         for tab, text in ((one, "this is 1"), (other, "this is 2"), (one, "this is 1")):

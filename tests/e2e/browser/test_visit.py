@@ -46,6 +46,7 @@ async def test_log_in_type_see_resize_and_reload(open_window: OpenWindow) -> Non
 
         await tab.enter("clear; echo left $((1)) here")
         await tab.wait_for("left 1 here")
+        await tab.wait_remembered()
         await page.reload()
         await tab.wait_for("left 1 here")
 
