@@ -103,7 +103,7 @@ class Core:
         """Have all services go by these settings from now on."""
         self.engine.apply(settings.environment, settings.limits)
         self.passwords.apply(settings.passwords)
-        self.environments.apply(settings.link)
+        self.environments.links.apply(settings.link)
         self.upgrades.apply(settings.link)
         self.outlooks.apply(settings.reaper)
         self.reaper.apply(settings.reaper)
@@ -306,7 +306,7 @@ async def finish_restore(settings: Settings) -> None:
     """
     await set_up(settings)
     async with open_core(settings) as core:
-        await core.environments.prepare()
+        await core.environments.shared.prepare()
 
 
 async def set_up(settings: Settings) -> list[str]:

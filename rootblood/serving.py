@@ -168,7 +168,7 @@ def _doors(
     core.bans.subscribe(web.close_banned)
     core.watch.subscribe(ssh.show)
     core.watch.subscribe(web.show)
-    core.environments.answer_calls(web.answer)
+    core.environments.links.answer_calls(web.answer)
     return ssh, web
 
 
@@ -250,7 +250,7 @@ async def _tidy(core: Core, stop: asyncio.Event) -> None:
 async def _prepare(environments: Environments) -> None:
     """Install what environments share ahead of the first login; a login without it tries again."""
     try:
-        await environments.prepare()
+        await environments.shared.prepare()
     except (
         EngineUnavailableError,
         ImageMissingError,

@@ -75,7 +75,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
     async def environments() -> str:
         async with open_core(settings) as core:
-            await core.environments.prepare()
+            await core.environments.shared.prepare()
             if troubles := await core.engine.troubles():
                 raise ConfigurationError("; ".join(troubles))
         return f"names and keys are on the volumes of instance {settings.engine.instance!r}"

@@ -33,7 +33,7 @@ async def _setup(settings: Settings) -> None:
     passwords.close()
     async with open_core(settings) as core:
         try:
-            await core.environments.prepare()
+            await core.environments.shared.prepare()
         except (EngineUnavailableError, ImageMissingError) as error:
             note(f"{error}; what environments share is made at the first login instead")
         else:

@@ -69,7 +69,7 @@ class Activity:
 
     async def _job(self, account: Account) -> str | None:
         try:
-            said = await self._environments.run(
+            said = await self._environments.programs.run(
                 account,
                 [*TMUX, "list-panes", "-a", "-F", "#{pane_dead} #{pane_current_command}"],
                 timeout_s=_TIMEOUT_S,

@@ -12,12 +12,18 @@ from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.audit import OPERATOR, Actor
 from rootblood.domain.environments import Environment
 from rootblood.domain.keys import PublicKey
-from rootblood.errors import ConflictError, RootBloodError
+from rootblood.domain.leases import LeaseKind
+from rootblood.errors import ConflictError, EnvironmentFailedError, RootBloodError
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 
 _log = structlog.stdlib.get_logger(__name__)
+
+_DELETE_BELOW = ("/bin/sh", "-c", 'find "$1" -mindepth 1 -delete 2>&1; ls -A "$1" 2>&1', "sh")
+"""Prints what it could not delete, and nothing when it could; the directory comes last."""
+
+_DELETE_S = 600.0
 
 _FAREWELL_S = 1.0
 """Between the word to somebody who leaves and the end of the connection that it goes by."""
@@ -58,7 +64,7 @@ class Administration:
         """
         account = await self._accounts.create(name, password=password, keys=keys, admin=admin, by=by)
         try:
-            await self._environments.publish([account])
+            await self._environments.shared.publish([account])
         except RootBloodError as error:
             _log.warning("name_not_published", userhash=account.userhash, cause=str(error))
             return account, error
@@ -85,7 +91,7 @@ class Administration:
         await self._accounts.lock(name, by=by)
         try:
             if purge_shared:
-                await self._environments.empty_shared(account)
+                await self._empty_shared(account)
             await self._environments.purge(account)
             await self._exports.delete_all(account)
             # Once more, for what a session that was let in just before the lock has started since.
@@ -123,6 +129,22 @@ class Administration:
         """Wait for accounts that are leaving."""
         if self._leaving:
             await asyncio.wait(self._leaving.values())
+
+    async def _empty_shared(self, account: Account) -> None:
+        """Delete what is in the account's /global directory, which itself stays, as its name does.
+
+        By the account's own right, so in its environment.
+
+        Raises:
+            EnvironmentFailedError: something is there still; else as `Environments.lent`.
+        """
+        async with self._environments.lent(account, LeaseKind.EXPORT, "deletion"):
+            left = await self._environments.programs.run(
+                account, [*_DELETE_BELOW, f"/global/{account.name}"], timeout_s=_DELETE_S, max_bytes=4096
+            )
+        if left:
+            _log.warning("shared_not_emptied", userhash=account.userhash, said=left)
+            raise EnvironmentFailedError(f"not all of /global/{account.name} could be deleted")
 
     async def _leave(self, account: Account, by: Actor) -> None:
         await asyncio.sleep(_FAREWELL_S)

@@ -2,22 +2,19 @@
 
 The way there heals as it goes: what all environments share is installed at the first need, an account's name
 is published before its environment is made, the environment is found, made, started or resumed, and a link
-that died is replaced. Nothing here knows Docker.
+that died is replaced. Nothing here knows Docker. What is there before any environment is in `shared`, the
+links are in `environment_links`, and what is run inside for the front door's own ends is in `programs`.
 
 What makes or ends an environment holds the account's lock meanwhile, so that several servers are never at it
 at once. One that runs already is entered without it.
 """
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import structlog
-from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Action, Actor, Door
@@ -34,23 +31,19 @@ from rootblood.domain.environments import (
 )
 from rootblood.domain.images import short_id
 from rootblood.domain.leases import LeaseKind
-from rootblood.engines.base import STOP_GRACE_S, Engine, StreamProtocol
-from rootblood.errors import (
-    EnvironmentFailedError,
-    ImageMissingError,
-    NotFoundError,
-    RootBloodError,
-    StoreUnavailableError,
-)
-from rootblood.link.calls import answer_calls
+from rootblood.engines.base import STOP_GRACE_S, Engine
+from rootblood.errors import ImageMissingError, NotFoundError, StoreUnavailableError
 from rootblood.link.keys import LinkKeys
-from rootblood.link.link import Link, open_link
-from rootblood.link.pool import LinkPool, StepListener
+from rootblood.link.link import Link
+from rootblood.link.pool import StepListener
 from rootblood.services.audit import Record, unrecorded
 from rootblood.services.crashes import CrashLoops
 from rootblood.services.ends import Ends
+from rootblood.services.environment_links import EnvironmentLinks
 from rootblood.services.leases import Hold, IfUnused, always_unused, unheld
 from rootblood.services.metrics import UNMEASURED, Metrics
+from rootblood.services.programs import Programs
+from rootblood.services.shared import Shared
 from rootblood.services.visits import Visits
 from rootblood.settings import CrashLoopSettings, LinkSettings
 from rootblood.stores.base import AccountLocks, AccountStore
@@ -58,41 +51,8 @@ from rootblood.stores.locks import ProcessLocks
 
 _log = structlog.stdlib.get_logger(__name__)
 
-Answer = Callable[[Account], asyncio.Protocol | None]
-"""Serves one connection that a program of the account's environment makes."""
-
 RESTART_GRACE_S = 3.0
 """What programs have to end in order at a restart: who asks for one does not want to wait for them."""
-
-
-_DELETE_BELOW = ("/bin/sh", "-c", 'find "$1" -mindepth 1 -delete 2>&1; ls -A "$1" 2>&1', "sh")
-"""Prints what it could not delete, and nothing when it could; the directory comes last."""
-
-_DELETE_S = 600.0
-
-
-class _Output(asyncio.Protocol):
-    """Keeps the beginning of what a program writes, and notices its end."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._transport: asyncio.Transport
-        self.data = bytearray()
-        self.ended = asyncio.Event()
-
-    @override
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # what every engine gives
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        self.data += data[: self._max_bytes - len(self.data)]
-        if len(self.data) >= self._max_bytes:
-            self._transport.abort()
-
-    @override
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.ended.set()
 
 
 @dataclass(slots=True)
@@ -124,11 +84,7 @@ class Environments:
     ) -> None:
         """Take the parts; without `locks`, no other process may use the same ones."""
         self._engine = engine
-        self._store = store
         self._visits = visits
-        self._keys = keys
-        self._settings = settings
-        self._metrics = metrics
         self._record = record
         self._hold = hold
         self._if_unused = if_unused
@@ -139,43 +95,16 @@ class Environments:
         self.crash_loops = CrashLoops(crash_loop)
         """Which of them no login starts for a while; the same counts their ends."""
 
-        self._pool = LinkPool(settings.idle_grace_s)
-        self._installing = asyncio.Lock()
-        self._installed = False
-        self._published: set[str] = set()
+        self.shared = Shared(engine, store, keys)
+        """Files and names, which are there before any environment."""
+
+        self.links = EnvironmentLinks(engine, keys, settings, metrics)
+        """Links into those that run."""
+
+        self.programs = Programs(engine)
+        """Programs run in those that run, past any link."""
+
         self._lent: dict[str, _Lending] = {}
-        self._answer: Answer | None = None
-        self._answering: set[asyncio.Task[None]] = set()
-
-    def apply(self, settings: LinkSettings) -> None:
-        """Go by these settings from the next link on; `idle_grace_s` counts for open ones too."""
-        self._settings = settings
-        self._pool.idle_grace_s = settings.idle_grace_s
-
-    def answer_calls(self, answer: Answer) -> None:
-        """From now on, take what programs in environments have to say to the front door.
-
-        Args:
-            answer: gives what serves one connection of the account's; None while nobody can.
-        """
-        self._answer = answer
-
-    async def prepare(self) -> None:
-        """Install what all environments share, once in the life of this process.
-
-        Raises:
-            EngineUnavailableError, ImageMissingError, EnvironmentFailedError: it is tried again at the next
-                need.
-        """
-        async with self._installing:
-            if not self._installed:
-                await self._publish(await self._store.list(include_deleted=True))
-                self._installed = True
-
-    async def publish(self, accounts: Sequence[Account]) -> None:
-        """Let environments resolve these accounts' names, and give each its /global directory."""
-        async with self._installing:
-            await self._publish(accounts)
 
     def used(self, account: Account, kind: LeaseKind, detail: str = "") -> AbstractAsyncContextManager[None]:
         """Say that somebody uses the account's environment for the length of a block.
@@ -206,17 +135,9 @@ class Environments:
             EngineUnavailableError, ImageMissingError, EnvironmentFailedError: there is no way in.
             StoreUnavailableError: the name could not be published.
         """
-        if agent_path is None:
-            open_new = partial(self._enter_to_share, account, by)
-            async with self._pool.link(account.userhash, open_new, on_step) as link:
-                yield link
-            return
-        key = f"{account.userhash} {agent_path}"
-        with self._pool.hold(account.userhash):  # it is the one that takes calls
-            async with self._pool.link(
-                key, lambda tell: self._enter(account, by, tell, agent_path), on_step
-            ) as link:
-                yield link
+        start = partial(self._start, account, by)
+        async with self.links.lend(account, start, on_step, agent_path) as link:
+            yield link
 
     @asynccontextmanager
     async def fresh_link(
@@ -226,7 +147,7 @@ class Environments:
 
         For when the shared one may be what is broken.
         """
-        link = await self._enter(account, by, on_step, None)
+        link = await self.links.open(account, partial(self._start, account, by), on_step)
         try:
             yield link
         finally:
@@ -245,9 +166,9 @@ class Environments:
         """
         self.crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "start"):
-            return await self._start(account, on_step, by)
+            return await self._start(account, by, on_step)
 
-    async def _start(self, account: Account, on_step: StepListener | None, by: Actor) -> Environment:
+    async def _start(self, account: Account, by: Actor, on_step: StepListener | None) -> Environment:
         steps: list[EnsureStep] = []
 
         def note(step: EnsureStep) -> None:
@@ -263,19 +184,13 @@ class Environments:
         return environment
 
     async def _ensure(self, account: Account, on_step: StepListener | None) -> Environment:
-        await self._make_known(account)
+        await self.shared.prepare_for(account)
         details = await self._engine.inspect(account.userhash)
         if details is not None and details.environment.state is EnvironmentState.RUNNING:
             return details.environment
         self.crash_loops.let_in(account.userhash)
         async with self._locks.hold(account.userhash):
             return await self._ensure_locked(account, on_step)
-
-    async def _make_known(self, account: Account) -> None:
-        """Install what its environment needs to be made."""
-        await self.prepare()
-        if not account.published and account.userhash not in self._published:
-            await self.publish([account])
 
     async def _ensure_locked(self, account: Account, on_step: StepListener | None) -> Environment:
         environment = await self._engine.ensure(Identity.of(account), on_step=on_step)
@@ -310,7 +225,7 @@ class Environments:
             raise ImageMissingError(
                 "the image of the environments is missing, so nothing was stopped; ask your administrator"
             )
-        await self._make_known(account)
+        await self.shared.prepare_for(account)
         self.crash_loops.forget(account.userhash)
         async with self.used(account, _kind_of(by), "restart"), self._locks.hold(account.userhash):
             await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
@@ -357,72 +272,6 @@ class Environments:
         found = await self._engine.processes(account.userhash)
         return sorted(found, key=lambda process: (-process.cpu_percent, -process.memory_bytes, process.pid))
 
-    async def open_program(
-        self,
-        account: Account,
-        argv: Sequence[str],
-        protocol_factory: Callable[[], StreamProtocol],
-        *,
-        timeout_s: float,
-    ) -> tuple[asyncio.Transport, StreamProtocol]:
-        """Begin a program of the image in the running environment, as the account, without its shell.
-
-        Args:
-            account: whose environment.
-            argv: the program's absolute path, and its arguments.
-            protocol_factory: makes what its output goes to; see `Engine.open_stream`.
-            timeout_s: from here to a program that runs.
-
-        Raises:
-            EnvironmentFailedError: the environment does not run, or does not answer.
-            EngineUnavailableError: as `Engine.open_stream`.
-        """
-        details = await self._engine.inspect(account.userhash)
-        if details is None or details.environment.state is not EnvironmentState.RUNNING:
-            raise EnvironmentFailedError("your environment does not run")
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._engine.open_stream(details.environment, argv, protocol_factory)
-        except TimeoutError as error:
-            raise EnvironmentFailedError("your environment does not answer") from error
-        except OSError as error:
-            raise EnvironmentFailedError("your environment could not be entered") from error
-
-    async def run(
-        self,
-        account: Account,
-        argv: Sequence[str],
-        *,
-        timeout_s: float,
-        max_bytes: int,
-        stdin: bytes = b"",
-    ) -> str:
-        """Run such a program to its end. Arguments and errors as `open_program`.
-
-        Args:
-            account: whose environment.
-            argv: the program's absolute path, and its arguments.
-            timeout_s: from here to a program that runs, and again to its end.
-            max_bytes: of its output that are taken; one that says more is broken off.
-            stdin: all that it is given to read.
-
-        Returns:
-            The beginning of what it wrote to stdout: hostile text, as the account may have meddled.
-        """
-        transport, output = await self.open_program(
-            account, argv, lambda: _Output(max_bytes), timeout_s=timeout_s
-        )
-        try:
-            transport.write(stdin)
-            transport.write_eof()
-            async with asyncio.timeout(timeout_s):
-                await output.ended.wait()
-        except TimeoutError as error:
-            raise EnvironmentFailedError("your environment does not answer") from error
-        finally:
-            transport.abort()
-        return output.data.decode(errors="replace")
-
     @asynccontextmanager
     async def lent(
         self, account: Account, kind: LeaseKind, detail: str = "", *, on_step: StepListener | None = None
@@ -454,7 +303,7 @@ class Environments:
         if lending.borrowers or self._lent.get(account.userhash) is not lending:
             return  # somebody has borrowed it while the lock was waited for, and gives it back
         del self._lent[account.userhash]
-        if not self._pool.is_used(account.userhash):
+        if not self.links.is_used(account.userhash):
             try:
                 async with self._if_unused(account) as unused:
                     if unused:
@@ -472,22 +321,6 @@ class Environments:
             self._record(account, Action.ENVIRONMENT_REMOVED, by)
         return removed
 
-    async def empty_shared(self, account: Account) -> None:
-        """Delete what is in the account's /global directory, which itself stays, as its name does.
-
-        By the account's own right, so in its environment. Raises as `start`, and
-
-        Raises:
-            EnvironmentFailedError: something is there still.
-        """
-        async with self.lent(account, LeaseKind.EXPORT, "deletion"):
-            left = await self.run(
-                account, [*_DELETE_BELOW, f"/global/{account.name}"], timeout_s=_DELETE_S, max_bytes=4096
-            )
-        if left:
-            _log.warning("shared_not_emptied", userhash=account.userhash, said=left)
-            raise EnvironmentFailedError(f"not all of /global/{account.name} could be deleted")
-
     async def purge(self, account: Account) -> None:
         """Remove the account's container, and its home with all that is in it."""
         async with self._locks.hold(account.userhash):
@@ -498,49 +331,9 @@ class Environments:
         """All environments of this installation."""
         return await self._engine.list()
 
-    def linked(self) -> set[str]:
-        """Into whose environments there are links."""
-        return self._pool.linked()
-
-    def renew_links(self, userhash: str) -> None:
-        """Have the next login make sure that the environment runs, whatever the links there are look like."""
-        self._pool.retire(userhash)
-
-    async def drop_links(self, userhash: str) -> None:
-        """Give up the links into an environment that has ended, unless it has been started again since."""
-        details = await self._engine.inspect(userhash)
-        if details is None or not details.environment.state.is_alive:
-            self._pool.drop(userhash)
-
     async def close(self) -> None:
         """Close all links. Environments keep running."""
-        await self._pool.close()
-        if self._answering:  # each until its link is lost
-            await asyncio.wait(self._answering)
-
-    async def _enter_to_share(self, account: Account, by: Actor, on_step: StepListener | None) -> Link:
-        """As `_enter`, and the link takes calls from then on; nobody waits for that."""
-        link = await self._enter(account, by, on_step, None)
-        if self._answer is not None:
-            task = asyncio.get_running_loop().create_task(
-                answer_calls(link, partial(self._answer, account), self._settings)
-            )
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
-        return link
-
-    async def _enter(
-        self, account: Account, by: Actor, on_step: StepListener | None, agent_path: str | None
-    ) -> Link:
-        identity = Identity.of(account)
-        environment = await self._start(account, on_step, by)
-        try:
-            return await self._open_link(environment, identity, agent_path)
-        except EnvironmentFailedError:
-            # Somebody else may have stopped it since: once more, and then it is the user's to know.
-            _log.info("link_retried", userhash=account.userhash)
-            environment = await self._start(account, on_step, by)
-            return await self._open_link(environment, identity, agent_path)
+        await self.links.close()
 
     async def _end(
         self, account: Account, reason: StopReason | None, end: Callable[[str], Awaitable[bool]]
@@ -556,28 +349,6 @@ class Environments:
             if not ended:
                 await self._visits.not_stopped(account, before)
         return ended
-
-    async def _open_link(self, environment: Environment, identity: Identity, agent_path: str | None) -> Link:
-        begin = time.monotonic()
-        try:
-            link = await open_link(
-                self._engine,
-                environment,
-                identity,
-                keys=self._keys,
-                settings=self._settings,
-                agent_path=agent_path,
-            )
-        except RootBloodError:
-            self._metrics.link_opening(time.monotonic() - begin, opened=False)
-            raise
-        self._metrics.link_opening(time.monotonic() - begin, opened=True)
-        return link
-
-    async def _publish(self, accounts: Sequence[Account]) -> None:
-        await self._engine.install(self._keys.files, [Identity.of(account) for account in accounts])
-        await self._store.mark_published([account.userhash for account in accounts])
-        self._published.update(account.userhash for account in accounts)
 
 
 def _kind_of(by: Actor) -> LeaseKind:

@@ -159,7 +159,7 @@ class Exports:
     ) -> AsyncIterator[Archive]:
         with self._counted(account):
             async with self._environments.lent(account, LeaseKind.EXPORT, kind.value, on_step=on_step):
-                _, archive = await self._environments.open_program(
+                _, archive = await self._environments.programs.open(
                     account,
                     export_command(kind, self._level(kind)),
                     lambda: Archive(self._settings.max_bytes),

@@ -99,7 +99,7 @@ class HomeSizes:
         try:
             async with self._turns:
                 started_at = self._clock()
-                said = await self._environments.run(
+                said = await self._environments.programs.run(
                     account, _COMMAND, timeout_s=_MAX_S + _BREAKING_OFF_S, max_bytes=_MAX_ANSWER_BYTES
                 )
                 used = _parsed(said, self._clock() - started_at)

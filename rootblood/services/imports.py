@@ -267,7 +267,7 @@ class Imports:
         self, account: Account, arguments: Sequence[str], *, on_step: StepListener | None = None
     ) -> AsyncIterator[_Program]:
         async with self._loans.lent(account, LeaseKind.IMPORT, on_step=on_step):
-            _, program = await self._environments.open_program(
+            _, program = await self._environments.programs.open(
                 account, [IMPORT_PROGRAM, *arguments], _Program, timeout_s=_START_TIMEOUT_S
             )
             try:

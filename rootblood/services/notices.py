@@ -42,6 +42,6 @@ class Notices:
             _log.info("notice_not_shown", userhash=account.userhash, cause=str(error))
 
     async def _run(self, account: Account, *arguments: str) -> str:
-        return await self._environments.run(
+        return await self._environments.programs.run(
             account, [*TMUX, *arguments], timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES
         )

@@ -187,9 +187,9 @@ class Reconciler:
         done = True
         match difference.kind:
             case DifferenceKind.SHARED_MISSING:
-                await self._environments.publish(await self._accounts.list(include_deleted=True))
+                await self._environments.shared.publish(await self._accounts.list(include_deleted=True))
             case DifferenceKind.NAME_NOT_PUBLISHED if account is not None:
-                await self._environments.publish([account])
+                await self._environments.shared.publish([account])
             case DifferenceKind.COMMANDS_LEFT if account is not None:
                 await self._strays.end(account)
             case DifferenceKind.LEASES_LEFT:

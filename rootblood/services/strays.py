@@ -129,7 +129,7 @@ class Strays:
         await self._run(account, self._grace_s)
 
     async def _run(self, account: Account, grace_s: float) -> Sequence[str]:
-        said = await self._environments.run(
+        said = await self._environments.programs.run(
             account,
             [*_ARGV, str(grace_s)],
             timeout_s=_LOOK_S + 3 * grace_s,

@@ -104,7 +104,7 @@ class Terminals:
                     return await _dial(link, size, session)
                 except OSError as error:
                     cause = error
-                await self._environments.run(
+                await self._environments.programs.run(
                     account,
                     [WEB_TERMINAL_PROGRAM],
                     timeout_s=_START_TIMEOUT_S,

@@ -45,7 +45,7 @@ class TmuxSessions:
         details = await self._environments.inspect(account)
         if details is None or details.environment.state is not EnvironmentState.RUNNING:
             return []
-        said = await self._environments.run(
+        said = await self._environments.programs.run(
             account, [*TMUX, "list-sessions", "-F", _FORMAT], timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES
         )
         found = [session for line in said.split("\n") if (session := _parsed(line)) is not None]
@@ -60,7 +60,7 @@ class TmuxSessions:
         """
         if all(session.number != number for session in await self.list(account)):
             raise NotFoundError("you have no such session; it may have ended")
-        await self._environments.run(
+        await self._environments.programs.run(
             account, [*TMUX, "kill-session", "-t", f"${number}"], timeout_s=_TIMEOUT_S, max_bytes=1
         )
 

@@ -188,7 +188,7 @@ class Upgrades:
             raise ConflictError("there is no account to try an image as; add one first: rootblood user add")
         known = [account for account in accounts if account.published]
         if not known:  # only then, as it takes the current image, which may be what is to be got rid of
-            await self._environments.prepare()
+            await self._environments.shared.prepare()
         identity = Identity.of((known or accounts)[0])
         try:
             async with self._engine.trial(identity, image.id) as environment:

@@ -88,7 +88,7 @@ class Watch:
             case EventKind.REMOVED:
                 self._crash_loops.forget(event.userhash)
             case EventKind.PAUSED:
-                self._environments.renew_links(event.userhash)
+                self._environments.links.renew(event.userhash)
                 self._tell(event)
             case EventKind.OUT_OF_MEMORY:
                 self._tell(event)
@@ -108,18 +108,18 @@ class Watch:
         else:
             self._crash_loops.ended(event.userhash, event.ran_s)
         await self._ends.notice(event.userhash, reason)
-        await self._environments.drop_links(event.userhash)
+        await self._environments.links.drop(event.userhash)
 
     async def _look_anew(self) -> None:
         """Find out which of the environments with links do not run any more: nobody may have said so."""
-        for userhash in self._environments.linked():
+        for userhash in self._environments.links.linked():
             details = await self._engine.inspect(userhash)
             if details is not None and details.environment.state.is_alive:
                 continue
             ended = RestartReason.REMOVED if details is None else details.ended
             reason = await self._asked_for(userhash) or ended or RestartReason.ENDED
             await self._ends.notice(userhash, reason)
-            await self._environments.drop_links(userhash)
+            await self._environments.links.drop(userhash)
 
     async def _asked_for(self, userhash: str) -> RestartReason | None:
         """Who asked RootBlood for the stop that is under way, or over; None where nobody did."""

@@ -199,7 +199,7 @@ class Console:
         if details is None or details.environment.state is not EnvironmentState.RUNNING:
             return DONE
         try:
-            output = await self._environments.run(
+            output = await self._environments.programs.run(
                 account, _LIST_TERMINALS, timeout_s=_TMUX_TIMEOUT_S, max_bytes=_MAX_OUTPUT_BYTES
             )
         except EnvironmentFailedError:
@@ -240,7 +240,7 @@ class Console:
     async def _reset_dotfiles(self) -> int:
         account = await self._account()
         await self._bring_up(account)
-        output = await self._environments.run(
+        output = await self._environments.programs.run(
             account, [RESET_PROGRAM], timeout_s=_RESET_TIMEOUT_S, max_bytes=_MAX_OUTPUT_BYTES
         )
         *lines, last = output.splitlines()[:_MAX_OUTPUT_LINES] or [""]

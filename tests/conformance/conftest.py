@@ -7,17 +7,23 @@ import pytest
 
 from rootblood.domain.environments import Identity
 from tests.conformance.rigs import DockerRig, FakeRig, Rig, new_identity, opened
-from tests.e2e.installation import Installation
+from tests.e2e.installation import Installation, bare
 from tests.fakes.engine import FakeEngine, FakeHost
 
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An instance label that nobody else has; what carries it is removed at the end."""
-    made = Installation(tmp_path_factory.mktemp("engine"))
-    yield made.instance
-    made.destroy()
-    Installation(made.directory, f"{made.instance}-b").destroy()
+    with bare(tmp_path_factory.mktemp("engine")) as made:
+        yield made.instance
+        Installation(made.directory, f"{made.instance}-b").destroy()
+
+
+@pytest.fixture
+def own_instance(tmp_path: Path) -> Iterator[str]:
+    """One for one test."""
+    with bare(tmp_path) as made:
+        yield made.instance
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from rootblood.engines.docker.engine import DockerEngine
 from rootblood.errors import EngineUnavailableError, EnvironmentFailedError, ImageMissingError
 from rootblood.settings import EngineSettings, EnvironmentSettings, LimitsSettings
 from tests.conformance.rigs import DockerRig, docker_engine, opened
-from tests.e2e.installation import Installation, docker_api
+from tests.e2e.installation import docker_api
 
 
 async def test_two_servers_at_once_install_and_ensure_one_container(instance: str, alice: Identity) -> None:
@@ -96,32 +96,26 @@ async def test_a_container_that_cannot_start_is_an_error_and_not_a_loop(
     assert EnvironmentState.RUNNING is (await docker_rig.engine.ensure(alice)).state
 
 
-async def test_a_container_whose_network_is_gone_is_made_anew(tmp_path: Path, alice: Identity) -> None:
-    own = Installation(tmp_path)
-    async with opened(own.instance) as rig:
-        try:
-            await rig.engine.install({}, [])
-            await rig.engine.ensure(alice)
-            await rig.engine.stop(alice.userhash)
-            with docker_api() as api:
-                api.remove_network(network_name(own.instance))
-            assert EnvironmentState.RUNNING is (await rig.engine.ensure(alice)).state
-        finally:
-            await asyncio.to_thread(own.destroy)
+async def test_a_container_whose_network_is_gone_is_made_anew(own_instance: str, alice: Identity) -> None:
+    async with opened(own_instance) as rig:
+        await rig.engine.install({}, [])
+        await rig.engine.ensure(alice)
+        await rig.engine.stop(alice.userhash)
+        with docker_api() as api:
+            api.remove_network(network_name(own_instance))
+        assert EnvironmentState.RUNNING is (await rig.engine.ensure(alice)).state
 
 
 @pytest.mark.parametrize("icc", [False, True])
-async def test_icc_is_a_setting_of_the_network(tmp_path: Path, *, icc: bool) -> None:
-    own = Installation(tmp_path)
-    engine = docker_engine(own.instance, environment=EnvironmentSettings(icc=icc))
+async def test_icc_is_a_setting_of_the_network(own_instance: str, *, icc: bool) -> None:
+    engine = docker_engine(own_instance, environment=EnvironmentSettings(icc=icc))
     try:
         await engine.install({}, [])
         with docker_api() as api:
-            options = api.inspect_network(network_name(own.instance))["Options"]
-            assert {"rootblood.instance": own.instance} == api.inspect_volume(
-                system_volume_name(own.instance)
+            options = api.inspect_network(network_name(own_instance))["Options"]
+            assert {"rootblood.instance": own_instance} == api.inspect_volume(
+                system_volume_name(own_instance)
             )["Labels"]
         assert {"com.docker.network.bridge.enable_icc": str(icc).lower()} == options
     finally:
         await engine.close()
-        await asyncio.to_thread(own.destroy)

@@ -9,7 +9,7 @@ from rootblood.domain.environments import Identity, Volume, network_name
 from rootblood.domain.reconciliation import Holding, HoldingKind, Lack
 from rootblood.engines.docker.direct import SocketDirectories
 from tests.conformance.rigs import DockerRig, Rig, docker_engine, opened
-from tests.e2e.installation import Installation, docker_api
+from tests.e2e.installation import docker_api
 
 
 async def of_account(rig: Rig, alice: Identity, kind: HoldingKind) -> list[Holding]:
@@ -71,10 +71,9 @@ async def test_sockets_and_their_directories(instance: str, alice: Identity, tmp
         assert [] == await of_account(rig, alice, HoldingKind.SOCKET_DIRECTORY)
 
 
-async def test_what_is_missing_of_what_all_share(tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
-    engine = docker_engine(installation.instance)
-    name = network_name(installation.instance)
+async def test_what_is_missing_of_what_all_share(own_instance: str) -> None:
+    engine = docker_engine(own_instance)
+    name = network_name(own_instance)
     names = [name, f"{name}_global", f"{name}_system"]
     try:
         assert [Lack(name, taken=False) for name in names] == list(await engine.lacks())
@@ -87,4 +86,3 @@ async def test_what_is_missing_of_what_all_share(tmp_path: Path) -> None:
         assert [] == list(await engine.lacks())
     finally:
         await engine.close()
-        installation.destroy()

@@ -14,7 +14,7 @@ from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError
 from rootblood.settings import EnvironmentSettings, LimitsSettings
 from tests.conformance.rigs import docker_engine
-from tests.e2e.installation import Installation, docker_api
+from tests.e2e.installation import bare, docker_api
 from tests.fakes.engine import FakeEngine, FakeHost
 from tests.images import own_image
 
@@ -43,8 +43,7 @@ async def builder(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield Builder(fake, build_fake)
         await fake.close()
         return
-    own = Installation(tmp_path)
-    with own_image() as image:
+    with own_image() as image, bare(tmp_path) as own:
         engine = docker_engine(own.instance, environment=EnvironmentSettings(image=image.name))
 
         async def build(kind: str) -> str:
@@ -55,7 +54,6 @@ async def builder(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             yield Builder(engine, build)
         finally:
             await engine.close()
-            await asyncio.to_thread(own.destroy)
 
 
 async def test_what_was_built_is_used_once_it_is_accepted_and_at_the_next_start(
@@ -121,13 +119,11 @@ async def test_a_trial_is_of_that_image_and_in_no_list(builder: Builder, alice: 
 
 
 async def test_docker_keeps_both_and_leaves_no_trial_behind(tmp_path: Path, alice: Identity) -> None:
-    own = Installation(tmp_path)
-    label = {"label": [f"rootblood.instance={own.instance}", "rootblood.trial"]}
-
-    def trials(api: docker.APIClient) -> list[str]:
+    def trials(api: docker.APIClient, instance: str) -> list[str]:
+        label = {"label": [f"rootblood.instance={instance}", "rootblood.trial"]}
         return [row["Id"] for row in api.containers(all=True, filters=label)]
 
-    with own_image() as image:
+    with own_image() as image, bare(tmp_path) as own:
         settings = EnvironmentSettings(image=image.name, init=False)  # or init would start, and fail in turn
         engine = docker_engine(own.instance, environment=settings)
         try:
@@ -138,25 +134,23 @@ async def test_docker_keeps_both_and_leaves_no_trial_behind(tmp_path: Path, alic
                 with pytest.raises(EnvironmentFailedError, match=r"does not start.*/nowhere"):
                     async with engine.trial(alice, second):
                         pass
-                assert [] == trials(api)
+                assert [] == trials(api, own.instance)
                 second = await asyncio.to_thread(image.build)
                 async with engine.trial(alice, second):
-                    [container] = trials(api)
+                    [container] = trials(api, own.instance)
                     mounts = (await asyncio.to_thread(api.inspect_container, container))["Mounts"]
                     assert ["/etc/rootblood"] == [mount["Destination"] for mount in mounts]
-                assert [] == trials(api)
+                assert [] == trials(api, own.instance)
                 await engine.accept_image(second)
                 for build in (first, second):
                     tags = api.inspect_image(build)["RepoTags"]  # type: ignore[no-untyped-call]
                     assert any(own.instance in tag for tag in tags), tags
         finally:
             await engine.close()
-            await asyncio.to_thread(own.destroy)
 
 
 async def test_another_name_in_the_settings_is_another_beginning(tmp_path: Path, alice: Identity) -> None:
-    own = Installation(tmp_path)
-    with own_image() as one, own_image() as other:
+    with own_image() as one, own_image() as other, bare(tmp_path) as own:
         settings = {name: EnvironmentSettings(image=name) for name in (one.name, other.name)}
         engine = docker_engine(own.instance, environment=settings[one.name])
         try:
@@ -173,4 +167,3 @@ async def test_another_name_in_the_settings_is_another_beginning(tmp_path: Path,
                 assert (name, expected) == (moved.image, moved.image_id)
         finally:
             await engine.close()
-            await asyncio.to_thread(own.destroy)

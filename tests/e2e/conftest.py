@@ -12,7 +12,7 @@ import asyncssh
 import pytest
 
 from tests.e2e.clients.base import Login
-from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
+from tests.e2e.installation import Client, Installation, Server, bare, docker_api, wait_until
 
 ALICE_PASSWORD = "correct horse battery staple"
 
@@ -30,8 +30,7 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
     What it has on the engine is removed even where setting it up failed or was interrupted: it has a network,
     and Docker has addresses for about thirty.
     """
-    installation = Installation(directory, extra_env=extra_env)
-    try:
+    with bare(directory, **extra_env) as installation:
         installation.cli("setup")
         for name in ("alice", "bob"):
             make_key(directory / f"{name}_key")
@@ -41,8 +40,6 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
         )
         installation.cli("user", "add", "bob", "--key-file", str(directory / "bob_key.pub"))
         yield installation
-    finally:
-        installation.destroy()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,12 +65,9 @@ def server(installation: Installation) -> Iterator[Server]:
 
 @pytest.fixture
 def bare_installation(tmp_path: Path) -> Iterator[Installation]:
-    """An installation that is not set up; what it comes to have on the engine is removed."""
-    made = Installation(tmp_path)
-    try:
+    """One that is not set up."""
+    with bare(tmp_path) as made:
         yield made
-    finally:
-        made.destroy()
 
 
 @pytest.fixture

@@ -213,6 +213,16 @@ class Installation:
 
 
 @contextmanager
+def bare(directory: Path, **extra_env: str) -> Iterator[Installation]:
+    """An installation that is not set up; what it comes to have on the engine is removed at the end."""
+    made = Installation(directory, extra_env=extra_env)
+    try:
+        yield made
+    finally:
+        made.destroy()
+
+
+@contextmanager
 def docker_api() -> Iterator[docker.APIClient]:
     """A Docker client of the test's own, to look at what the server did."""
     api = docker.APIClient()

@@ -19,6 +19,7 @@ from rootblood.services import administration
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
+from rootblood.services.programs import Programs
 from rootblood.stores.sql.models import AccountRow, Base
 from tests.services.test_takeout import KEY
 from tests.web.conftest import House, house
@@ -188,11 +189,11 @@ async def test_what_it_shares_stays_unless_it_is_asked_for(
     said = {"alice": "", "bob": "find: cannot delete '/global/bob/x'\nx\n"}
     emptied = []
 
-    async def run(_self: Environments, account: Account, argv: list[str], **_options: object) -> str:
+    async def run(_self: Programs, account: Account, argv: list[str], **_options: object) -> str:
         emptied.append(argv[-1])
         return said[account.name]
 
-    monkeypatch.setattr(Environments, "run", run)
+    monkeypatch.setattr(Programs, "run", run)
     for name in ("alice", "bob", "carol"):
         await house.accounts.create(name)
 

@@ -126,7 +126,7 @@ async def test_a_link_reaches_the_environment(environments: Environments, alice:
 async def test_a_link_that_cannot_take_calls_is_as_good_as_any(
     environments: Environments, alice: Account
 ) -> None:
-    environments.answer_calls(lambda _account: None)
+    environments.links.answer_calls(lambda _account: None)
     async with environments.link(alice) as link:
         assert b"one" == await echoed(link, b"one")
         assert b"two" == await echoed(link, b"two")
@@ -154,7 +154,7 @@ async def test_deleted_accounts_keep_their_names(
     environments: Environments, engine: FakeEngine, store: SqlAccountStore, alice: Account
 ) -> None:
     await store.delete(alice.userhash)
-    await environments.prepare()
+    await environments.shared.prepare()
     assert [["alice"]] == engine.installs
 
 
@@ -175,7 +175,7 @@ async def test_an_engine_that_comes_back_heals(
 ) -> None:
     engine.away = True
     with pytest.raises(EngineUnavailableError):
-        await environments.prepare()
+        await environments.shared.prepare()
     with pytest.raises(EngineUnavailableError):
         async with environments.link(alice):
             pass

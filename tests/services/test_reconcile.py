@@ -77,7 +77,7 @@ async def bench(ground: Ground, tmp_path: Path) -> AsyncIterator[Bench]:
     servers = Servers(tmp_path / "servers")
     await asyncio.to_thread(servers.enter)
     made = Bench(ground, server, servers, ProcessLocks(), [])
-    await server.environments.prepare()
+    await server.environments.shared.prepare()
     yield made
     await asyncio.to_thread(servers.leave)
     await server.close()
