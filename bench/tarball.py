@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 
 from bench.measure import seconds
 from bench.peers import Peers
+from tests.e2e.conftest import ALICE_PASSWORD
 from tests.e2e.installation import Client
+from tests.e2e.test_web_login import Curl
 
 ROUNDS = 3
 
@@ -38,8 +41,11 @@ class Figures:
     pipe: float
     drive: float
     peer: float
-    first_byte: float
-    """Of the pipe, its login included."""
+    pipe_first_byte: float
+    """Its login included."""
+
+    http_first_byte: float
+    """Of a download, by somebody who is logged in."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class _Taker:
     client: Client
     container: str
     home: str
+    download: Sequence[str]
+    """A curl that asks for a tarball; the end of its path is missing."""
 
 
 def tarballs(peers: Peers) -> Iterator[tuple[str, Figures]]:
@@ -61,14 +69,16 @@ def tarballs(peers: Peers) -> Iterator[tuple[str, Figures]]:
 def _measured(taker: _Taker, kind: str, compressor: str) -> Figures:
     script = f"tar -C {taker.home} -c . | {compressor}"
     peer = ["docker", "exec", taker.container, "sh", "-c", script]
-    first_bytes, pipe, drive, theirs = [], [], [], []
+    first_bytes, first_bytes_of_http, pipe, drive, theirs = [], [], [], [], []
+    *curl, url = taker.download
     for _ in range(ROUNDS):
         pipe.append(
             seconds(lambda: first_bytes.append(_read(taker.client.argv(f"/usr/lib/rootblood/export {kind}"))))
         )
         drive.append(seconds(partial(_fetch, taker.client, kind)))
         theirs.append(seconds(partial(_read, peer)))
-    return Figures(*map(statistics.median, (pipe, drive, theirs, first_bytes)))
+        first_bytes_of_http.append(_first_byte([*curl, url + kind]))
+    return Figures(*map(statistics.median, (pipe, drive, theirs, first_bytes, first_bytes_of_http)))
 
 
 def _fetch(client: Client, kind: str) -> None:
@@ -80,12 +90,8 @@ def _fetch(client: Client, kind: str) -> None:
 
 def _read(argv: Sequence[str | bytes]) -> float:
     """Read what a program that must succeed gives; returns after how many seconds its first byte came."""
-    start = time.perf_counter()
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    with _begun(argv) as (process, first):
         assert process.stdout is not None
-        if not process.stdout.read(1):
-            raise AssertionError("not a byte came")
-        first = time.perf_counter() - start
         while process.stdout.read(_READ_BYTES):
             pass
     if process.returncode != 0:
@@ -93,16 +99,40 @@ def _read(argv: Sequence[str | bytes]) -> float:
     return first
 
 
+def _first_byte(argv: Sequence[str]) -> float:
+    """The same of a program that is not read to its end."""
+    with _begun(argv) as (process, first):
+        process.kill()
+    return first
+
+
+@contextmanager
+def _begun(argv: Sequence[str | bytes]) -> "Iterator[tuple[subprocess.Popen[bytes], float]]":
+    """A program whose first byte came, and after how many seconds that was."""
+    start = time.perf_counter()
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        if not process.stdout.read(1):
+            raise AssertionError("not a byte came")
+        yield process, time.perf_counter() - start
+
+
 @contextmanager
 def _taker(peers: Peers) -> Iterator[_Taker]:
     name = "taker"
     before = set(peers.installation.containers())
     public = f"{peers.rootblood.key}.pub"
-    peers.installation.cli("user", "add", name, "--key-file", public)
+    peers.installation.cli(
+        "user", "add", name, "--key-file", public, "--password-stdin", stdin=ALICE_PASSWORD
+    )
+    browser = Curl(peers.server.web_url, peers.installation.directory / "taker-cookies")
+    status, _ = browser.post("/login", "/login", name=name, password=ALICE_PASSWORD)
+    assert status == HTTPStatus.SEE_OTHER
+    download = ["curl", "-s", "--cookie", str(browser.jar), f"{browser.url}/export/home."]
     client = replace(peers.rootblood, name=name)
     with client.open("cat"):  # the environment runs for as long as somebody is connected
         made = client.run(_HOME, timeout_s=120)
         assert (made.returncode, made.stderr) == (0, b"")
         (container,) = set(peers.installation.containers()) - before
-        yield _Taker(client, container, client.output("printf %s $HOME"))
+        yield _Taker(client, container, client.output("printf %s $HOME"), download)
     peers.installation.cli("env", "remove", name)

@@ -85,6 +85,7 @@ async def serve(
             metrics = MetricsListener(registry, _census(core, ssh, web, penalties), settings.metrics)
             serving.append(metrics.serve(listeners["metrics"], metrics_ready, stop))
         closed = asyncio.Event()
+        refused: OSError | None = None
         try:
             async with notifications.alive(lambda: _status(ssh, web)), asyncio.TaskGroup() as tasks:
                 tasks.create_task(_tidy(core, stop.told))
@@ -107,9 +108,20 @@ async def serve(
                 await _drain(core, stop)
                 closed.set()
         except* OSError as group:
-            cause = next(iter(group.exceptions))
-            raise ConfigurationError(f"cannot listen: {cause}") from group
+            refused = _first_of(group)
+        # Not in there: Python before 3.11.4 makes a group of what is raised in an `except*`.
+        if refused is not None:
+            raise ConfigurationError(
+                f"cannot listen: {refused.strerror or refused}; another port: ssh.port, web.port or "
+                "metrics.port in the settings (ROOTBLOOD_WEB__PORT=8081, for example)"
+            ) from refused
     _log.info("stopped")
+
+
+def _first_of(group: ExceptionGroup[OSError]) -> OSError:
+    """The first error of those that are grouped, as each door has a group of its own."""
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, ExceptionGroup) else first
 
 
 def _doors(

@@ -57,5 +57,5 @@ def _introduce(settings: Settings, account: Account, password: str) -> None:
     say(f"  log in with  ssh -p {settings.ssh.port} {account.name}@{reachable_host(settings.ssh.host)}")
     say(f"  password     {password}")
     say(f"  host key     {host_key_fingerprint(settings.keys_dir)} (ED25519)")
-    say(f"Change the password with: rootblood user passwd {account.name}")
+    say("Change the password with: rb passwd, once you are in")
     say("")

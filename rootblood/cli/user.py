@@ -203,8 +203,8 @@ async def _export(settings: Settings, name: str, kind: ArchiveFormat, write: Wri
         async with core.takeout.stream(account, kind) as archive:
             while data := await archive.read():
                 write(data)
-        for warning in archive.warnings:
-            note(f"the archive lacks {warning}")
+        for line in archive.warnings.lines():
+            note(f"warning: {line}")
 
 
 @app.command()

@@ -1,9 +1,11 @@
 """What an export is: a home, or an account with it, as one compressed tarball for its owner to take away."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from rootblood.domain.complaints import Complaints
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -75,8 +77,8 @@ class Export:
     sha256: str | None = None
     """In hex, once it is ready."""
 
-    warnings: tuple[str, ...] = ()
-    """What the archive lacks, as `tar` says: hostile text."""
+    warnings: Complaints = field(default_factory=Complaints)
+    """What the archive lacks, as `tar` says."""
 
     error: str | None = None
     """Why it failed."""

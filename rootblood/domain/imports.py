@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rootblood.domain.complaints import Complaints
+
 UPLOAD_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 DIRECTORY_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -37,8 +39,8 @@ class Imported:
     """Name, in the home, of the directory that was made; or of the old home's, where that was replaced."""
 
     files: int
-    warnings: tuple[str, ...]
-    """What is not as it was in the archive: hostile text."""
+    warnings: Complaints
+    """What is not as it was in the archive."""
 
 
 class UnpackingState(StrEnum):

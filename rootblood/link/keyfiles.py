@@ -47,6 +47,7 @@ def read_private_key(path: Path) -> asyncssh.SSHKey:
             raise ConfigurationError(f"others may read {path}; run: chmod 600 {path}")
         return asyncssh.read_private_key(path)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no key {path}; run: rootblood setup") from error
+        # Absolute, as it is the wrong working directory as often as a set-up that is still to be made.
+        raise ConfigurationError(f"there is no key {path.absolute()}; run: rootblood setup") from error
     except (OSError, asyncssh.KeyImportError) as error:
         raise ConfigurationError(f"cannot read the key {path}: {error}") from error

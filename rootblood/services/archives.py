@@ -13,6 +13,7 @@ from typing import cast
 
 from typing_extensions import override
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import ArchiveFormat, Progress
 from rootblood.errors import EnvironmentBrokenError, LimitReachedError
 
@@ -23,8 +24,7 @@ _MAX_FRAME_BYTES = 1024 * 1024
 _HELD_BYTES = 1024 * 1024
 """What may wait here to be read before the environment has to."""
 
-_MAX_WARNINGS = 20
-_MAX_WARNING_CHARS = 500
+_MAX_ERROR_CHARS = 500
 _DATA, _PROGRESS, _END = b"d", b"p", b"e"
 
 
@@ -50,8 +50,8 @@ class Archive(asyncio.Protocol):
         self._outcome: EnvironmentBrokenError | LimitReachedError | None = None
         self._ended = False
         self.progress = Progress()
-        self.warnings: tuple[str, ...] = ()
-        """What the archive lacks: hostile text. Known at its end."""
+        self.warnings = Complaints()
+        """What the archive lacks. Known at its end."""
 
     async def read(self) -> bytes:
         """All that has come since the last call, waiting for some; empty where the archive is whole.
@@ -116,16 +116,19 @@ class Archive(asyncio.Protocol):
         try:
             told = json.loads(content)
             files = told["files"]
-            error, warnings = (told["error"], told["warnings"]) if kind == _END else (None, [])
+            if kind == _END:
+                error = told["error"]
+                # An environment of an older image does not say how many more there were.
+                warnings = Complaints.told(told["warnings"], told.get("more_warnings", 0))
         except (ValueError, TypeError, KeyError, RecursionError):
             kind = b""
-        if kind not in {_PROGRESS, _END} or type(files) is not int or not isinstance(warnings, list):
+        if kind not in {_PROGRESS, _END} or type(files) is not int:
             self._end(_broken("what it sends is no archive"))
             return
         self.progress = Progress(self.progress.bytes, files)
         if kind == _END:
-            self.warnings = tuple(str(warning)[:_MAX_WARNING_CHARS] for warning in warnings[:_MAX_WARNINGS])
-            self._end(None if error is None else _broken(str(error)[:_MAX_WARNING_CHARS]))
+            self.warnings = warnings
+            self._end(None if error is None else _broken(str(error)[:_MAX_ERROR_CHARS]))
 
     def _add(self, piece: bytes) -> None:
         self.progress = Progress(self.progress.bytes + len(piece), self.progress.files)

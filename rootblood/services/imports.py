@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Action, Actor
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.imports import (
     DIRECTORY_PATTERN,
     UPLOAD_ID_PATTERN,
@@ -47,7 +48,6 @@ _ANSWER_TIMEOUT_S = 60.0
 """After the last byte of a piece, and for each to be taken: the disk may be slow."""
 
 _MAX_ANSWER_BYTES = 256 * 1024
-_MAX_WARNINGS = 20
 _MAX_TEXT_CHARS = 500
 
 
@@ -299,13 +299,18 @@ def _require_success(told: dict[str, Any]) -> None:
 
 
 def _imported(told: dict[str, Any], where: str) -> Imported:
-    directory, warnings = told.get(where), told.get("warnings")
-    if not isinstance(directory, str) or not isinstance(warnings, list):
+    directory = told.get(where)
+    try:
+        # An environment of an older image does not say how many more there were.
+        warnings = Complaints.told(told.get("warnings"), told.get("more_warnings", 0))
+    except ValueError as error:
+        raise _broken() from error
+    if not isinstance(directory, str):
         raise _broken()
     return Imported(
         directory=directory[:_MAX_TEXT_CHARS],
         files=_number(told, "files"),
-        warnings=tuple(str(warning)[:_MAX_TEXT_CHARS] for warning in warnings[:_MAX_WARNINGS]),
+        warnings=warnings,
     )
 
 

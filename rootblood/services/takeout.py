@@ -4,12 +4,13 @@ For its owner, and for the operator who is asked for it. The archive is a tarbal
 `account` and `home`; how they come to be in one is the matter of `rootblood.services.preface`.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Actor
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import ArchiveFormat, Export, ExportContent
 from rootblood.services.accounts import Accounts
 from rootblood.services.archives import Archive
@@ -38,7 +39,7 @@ class AccountArchive:
         self._home = home
 
     @property
-    def warnings(self) -> Sequence[str]:
+    def warnings(self) -> Complaints:
         """What the home lacks, as `Archive.warnings`."""
         return self._home.warnings
 

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Actor
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState
-from rootblood.domain.rendering import moment, shown
+from rootblood.domain.rendering import moment
 from rootblood.errors import NotFoundError
 from rootblood.services.exports import Exports
 from rootblood.ssh.drive_files import LiveFile, OpenFile, SpooledFile, Start, TextFile
@@ -47,7 +48,6 @@ new ones.
 """
 
 _MAX_WARNINGS_SHOWN = 5
-_MAX_WARNING_CHARS = 200
 _FOLLOW_INTERVAL_S = 0.5
 
 
@@ -154,12 +154,10 @@ class Drive:
         async for told in self._exports.follow(account, export.id, interval_s=_FOLLOW_INTERVAL_S):
             yield told
 
-    def tell_warnings(self, warnings: Sequence[str]) -> None:
-        """Show what a tarball lacks: hostile text."""
-        for warning in warnings[:_MAX_WARNINGS_SHOWN]:
-            self._tell(shown(warning, _MAX_WARNING_CHARS))
-        if len(warnings) > _MAX_WARNINGS_SHOWN:
-            self._tell(f"and {len(warnings) - _MAX_WARNINGS_SHOWN} more of that kind")
+    def tell_warnings(self, warnings: Complaints) -> None:
+        """Show what a tarball lacks."""
+        for line in warnings.lines(_MAX_WARNINGS_SHOWN):
+            self._tell(line)
 
     async def _kept(self, account: Account) -> Sequence[Export]:
         return [export for export in await self._exports.list(account) if export.state is ExportState.READY]
@@ -195,5 +193,5 @@ def readme_text(account_name: str, kept: Sequence[Export]) -> str:
             f"  sha256   {export.sha256}\n"
             f"  expires  {moment(export.expires_at)}\n"
         )
-        told += [f"  lacks    {shown(warning, _MAX_WARNING_CHARS)}\n" for warning in export.warnings]
+        told += [f"  lacks    {line}\n" for line in export.warnings.lines()]
     return "".join(told)

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from rootblood.domain.complaints import Complaints
 from rootblood.errors import ConflictError, RootBloodError, StoreUnavailableError
 from rootblood.services.archives import Archive
 
@@ -94,7 +95,7 @@ class LiveFile:
         ended: called with what the whole tarball lacks, once.
     """
 
-    def __init__(self, name: str, instead: str, ended: Callable[[tuple[str, ...]], None]) -> None:
+    def __init__(self, name: str, instead: str, ended: Callable[[Complaints], None]) -> None:
         self._name = name
         self._instead = instead
         self._ended = ended

@@ -15,6 +15,7 @@ from rootblood.domain.accounts import Account, AccountState, Login
 from rootblood.domain.audit import Event, NewEvent
 from rootblood.domain.backups import Part
 from rootblood.domain.bans import Ban
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import RestartReason, StopReason
 from rootblood.domain.exports import Export, Progress
 from rootblood.domain.keys import AccountKey, PublicKey
@@ -308,7 +309,7 @@ class GrowingExport(Protocol):
     def write(self, data: bytes) -> None:
         """Add to it. Raises `LimitReachedError` when there is no room, `StoreUnavailableError`."""
 
-    def finish(self, progress: Progress, warnings: Sequence[str]) -> Export:
+    def finish(self, progress: Progress, warnings: Complaints) -> Export:
         """Let it be fetched."""
 
     def fail(self, cause: str) -> Export:

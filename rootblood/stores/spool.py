@@ -20,7 +20,9 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import (
     ArchiveFormat,
     Export,
@@ -59,14 +61,14 @@ class SpoolFile:
             while view:
                 view = view[self._file.write(view) :]
 
-    def finish(self, progress: Progress, warnings: Sequence[str]) -> Export:
+    def finish(self, progress: Progress, warnings: Complaints) -> Export:
         """Let it be fetched. Raises `StoreUnavailableError` when the disk fails."""
         export = replace(
             self._export,
             state=ExportState.READY,
             progress=progress,
             sha256=self._digest.hexdigest(),
-            warnings=tuple(warnings),
+            warnings=warnings,
         )
         with self._turn, _translated():
             os.fsync(self._file.fileno())
@@ -272,8 +274,14 @@ def _read(path: Path) -> Export | None:
         expires_at=datetime.fromisoformat(told["expires_at"]),
         progress=Progress(**told["progress"]),
         sha256=told["sha256"],
-        warnings=tuple(told["warnings"]),
+        warnings=_complaints(told["warnings"]),
         error=told["error"],
         content=ExportContent(told.get("content", ExportContent.HOME)),  # older ones do not say
         server=told.get("server", ""),
     )
+
+
+def _complaints(told: Any) -> Complaints:
+    if isinstance(told, list):  # older ones do not say how many more there were
+        return Complaints(tuple(told))
+    return Complaints(tuple(told["listed"]), told["unlisted"])

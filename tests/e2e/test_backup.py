@@ -1,20 +1,14 @@
 """The drill: everything is lost, and comes back from a backup, on a real engine with real clients."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import client_of, make_installation
-from tests.e2e.installation import Client, Installation, docker_api, wait_until
+from tests.e2e.installation import Client, Installation
 from tests.postgresql import Cluster
 
 pytestmark = pytest.mark.timeout(400)
@@ -195,85 +189,3 @@ def test_a_home_in_use_is_stopped_for_its_turn_if_told(own_installation: Install
         installation.cli("backup", "backups", "--with", "tar", "--stop")
         assert ["running"] == [row["state"] for row in installation.cli_json("env", "list")]
         assert marker != alice.output("cat /proc/1/stat | cut -d' ' -f22")
-
-
-def run_in_background(installation: Installation, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "rootblood", *arguments],
-        env=installation.env,
-        cwd=installation.directory,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def helpers(installation: Installation) -> int:
-    labels = [f"rootblood.instance={installation.instance}", "rootblood.volume-helper"]
-    with docker_api() as api:
-        return len(api.containers(all=True, filters={"label": labels}))
-
-
-def test_kill_9_in_the_middle_of_a_backup_and_of_a_restore(own_installation: Installation) -> None:
-    installation = own_installation
-    backups = installation.directory / "backups"
-    with installation.serving() as server:
-        alice = client_of(installation, server, "alice")
-        digest = alice.output("head -c 200000000 /dev/urandom | tee file | sha256sum")
-
-    making = run_in_background(installation, "backup", "backups", "--with", "tar")
-    wait_until(
-        lambda: any(path.stat().st_size > 10_000_000 for path in backups.glob("*/home_*.part")),
-        timeout_s=60,
-        what="a home half read",
-    )
-    making.send_signal(signal.SIGKILL)
-    making.wait()
-    refused = installation.cli("restore", "backups", "--over", check=False)
-    assert (1, True) == (refused.returncode, "no whole backup" in refused.stderr)
-    installation.cli("backup", "backups")
-    assert len(list(backups.glob("2*"))) == 1
-    destroy(installation)
-
-    mark = installation.directory / "state" / "restoring"
-    restoring = run_in_background(installation, "restore", "backups")
-    wait_until(lambda: mark.exists() and helpers(installation) > 0, timeout_s=60, what="a restore half done")
-    restoring.send_signal(signal.SIGKILL)
-    restoring.wait()
-    refused = installation.cli("serve", check=False)
-    assert (1, True) == (refused.returncode, "restore" in refused.stderr)
-
-    installation.cli("restore", "backups")
-
-    with installation.serving() as server:
-        alice = client_of(installation, server, "alice")
-        (installation.directory / "known_hosts").unlink(missing_ok=True)
-        assert digest == alice.output("sha256sum < file")
-    wait_until(lambda: helpers(installation) == 0, timeout_s=30, what="the end of all helpers")
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
-    path.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
-        pytest.skip("a small disk takes root and the right to mount")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
-
-
-@pytest.mark.parametrize("form", ["tar", "restic"])
-def test_a_full_disk_leaves_no_backup_that_passes_for_one(own_installation: Installation, form: str) -> None:
-    installation = own_installation
-    installation.extra_env["ROOTBLOOD_BACKUPS__MIN_FREE_BYTES"] = "0"
-    with small_disk(installation.directory / "disk") as disk:
-        assert installation.cli("backup", str(disk), "--with", form).returncode == 0
-        before = sorted(path.name for path in disk.glob("2*"))
-        with installation.serving() as server:
-            client_of(installation, server, "alice").output("head -c 40000000 /dev/urandom > file")
-        failed = installation.cli("backup", str(disk), check=False)
-        assert (1, 1) == (failed.returncode, len(failed.stderr.splitlines()[-1:]))
-        assert "space" in failed.stderr.splitlines()[-1] or "MiB free" in failed.stderr.splitlines()[-1]
-        assert before == sorted(path.name for path in disk.glob("2*"))
-        assert installation.cli("restore", str(disk), "--dry-run").returncode == 0

@@ -66,7 +66,7 @@ def scp(client: Client, *words: str | Path, options: Sequence[str] = ("-s",)) ->
         ["scp", *options, *client.options, "-P", str(client.port), *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return done.returncode, done.stderr
@@ -89,7 +89,7 @@ def content(archive: Path) -> dict[str, bytes]:
     plain = archive
     if archive.name.endswith(".zst"):
         plain = archive.with_suffix(".plain")
-        subprocess.run(["zstd", "-q", "-d", "-f", archive, "-o", plain], check=True, timeout=60)
+        subprocess.run(["zstd", "-q", "-d", "-f", archive, "-o", plain], check=True, timeout=180)
     found = {}
     with tarfile.open(plain, errors="surrogateescape") as tar:
         for member in tar:
@@ -155,7 +155,7 @@ def test_what_sftp_lists(drive: Client, spooled: str) -> None:
 
 def test_sftp_gets_and_the_checksum_is_right(drive: Client, spooled: str, tmp_path: Path) -> None:
     drive.sftp(f"lcd {tmp_path}", "get README", f"get {spooled}*", "get /home.tar.zst")
-    subprocess.run(["sha256sum", "--quiet", "-c", f"{spooled}.sha256"], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(["sha256sum", "--quiet", "-c", f"{spooled}.sha256"], cwd=tmp_path, check=True, timeout=180)
     digest = hashlib.sha256((tmp_path / spooled).read_bytes()).hexdigest()
     assert f"  sha256   {digest}\n" in (tmp_path / "README").read_text()
     assert content(tmp_path / spooled) == content(tmp_path / "home.tar.zst") == FILES
@@ -169,7 +169,7 @@ def test_reget_goes_on_where_a_copy_broke_off(drive: Client, spooled: str, tmp_p
         [*slowly(drive), f"{drive.target}:{spooled}", str(partly)],
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: partly.exists() and partly.stat().st_size > 0, timeout_s=20)
+    wait_until(lambda: partly.exists() and partly.stat().st_size > 0, timeout_s=60)
     slow.kill()
     slow.wait()
     half = partly.stat().st_size
@@ -189,7 +189,7 @@ def test_a_live_one_is_not_resumed_and_it_is_said_what_is(
         input=f"reget home.tar.gz {partly}",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 1
@@ -245,12 +245,12 @@ def mounted(client: Client, point: Path, *options: str) -> Iterator[Path]:
     argv = ["sshfs", "-f", *options, "-o", f"ssh_command={client.remote_shell}", f"{client.target}:", point]
     process = subprocess.Popen([str(word) for word in argv])
     try:
-        wait_until(lambda: point.is_mount() or process.poll() is not None, timeout_s=20, what="the mount")
+        wait_until(lambda: point.is_mount() or process.poll() is not None, timeout_s=60, what="the mount")
         assert process.poll() is None
         yield point
     finally:
-        subprocess.run(["fusermount3", "-u", "-z", str(point)], check=False, timeout=20)
-        process.wait(timeout=20)
+        subprocess.run(["fusermount3", "-u", "-z", str(point)], check=False, timeout=90)
+        process.wait(timeout=90)
 
 
 def test_sshfs(drive: Client, spooled: str, tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_sshfs(drive: Client, spooled: str, tmp_path: Path) -> None:
         with pytest.raises(PermissionError):
             (point / "new").touch()
     with mounted(drive, tmp_path / "live", "-o", "direct_io") as point:
-        subprocess.run(["cp", point / "home.tar.gz", tmp_path / "live.tar.gz"], check=True, timeout=60)
+        subprocess.run(["cp", point / "home.tar.gz", tmp_path / "live.tar.gz"], check=True, timeout=180)
     assert content(tmp_path / "kept.tar.gz") == content(tmp_path / "live.tar.gz") == FILES
 
 
@@ -283,7 +283,7 @@ def test_who_is_there_sees_it(alice: Client, drive: Client, tmp_path: Path) -> N
             for way in ("-s", "-O")
         ]
         try:
-            wait_until(lambda: rescue.output("sessions").count("export drive: ") == 2, timeout_s=20)
+            wait_until(lambda: rescue.output("sessions").count("export drive: ") == 2, timeout_s=60)
             listed = rescue.output("sessions")
         finally:
             for copy in copies:
@@ -294,10 +294,14 @@ def test_who_is_there_sees_it(alice: Client, drive: Client, tmp_path: Path) -> N
 
 
 def test_a_stopped_environment_is_left_stopped(house: Installation, drive: Client, tmp_path: Path) -> None:
-    wait_until(lambda: not leases(house), what="the end of the copies that were broken off")
+    wait_until(lambda: not leases(house), timeout_s=60, what="the end of the copies that were broken off")
     house.cli("env", "stop", "alice")
     assert scp(drive, f"{drive.target}:home.tar.gz", tmp_path)[0] == 0
-    wait_until(lambda: "stopped" == house.cli_json("env", "list")[0]["state"], what="the environment's end")
+    wait_until(
+        lambda: "stopped" == house.cli_json("env", "list")[0]["state"],
+        timeout_s=60,
+        what="the environment's end",
+    )
     assert content(tmp_path / "home.tar.gz") == FILES
 
 
@@ -316,7 +320,7 @@ def test_a_file_that_cannot_be_read_fails_the_copy(
     assert status == 1
     assert "./zz-locked: Cannot open: Permission denied" in said
     copied = tmp_path / "home.tar.gz"
-    assert subprocess.run(["gzip", "-tq", copied], check=False, capture_output=True, timeout=60).returncode
+    assert subprocess.run(["gzip", "-tq", copied], check=False, capture_output=True, timeout=180).returncode
 
 
 @pytest.mark.parametrize("who", ["scp", "ssh"])
@@ -324,18 +328,18 @@ def test_a_client_that_is_killed_ends_what_it_reads(
     house: Installation, alice: Client, drive: Client, tmp_path: Path, who: str
 ) -> None:
     with large_file(alice, "large"):
-        wait_until(lambda: programs(house) == 0, timeout_s=20)
+        wait_until(lambda: programs(house) == 0, timeout_s=60)
         copy = subprocess.Popen(
             [*slowly(drive), f"{drive.target}:home.tar.zst", str(tmp_path)], stderr=subprocess.DEVNULL
         )
-        wait_until(lambda: programs(house) > 0, timeout_s=20)
-        wait_until((tmp_path / "home.tar.zst").exists, timeout_s=20)
+        wait_until(lambda: programs(house) > 0, timeout_s=60)
+        wait_until((tmp_path / "home.tar.zst").exists, timeout_s=60)
         if who == "ssh":
             subprocess.run(["pkill", "-KILL", "-P", str(copy.pid)], check=True)
         else:
             copy.kill()
         copy.wait()
-        wait_until(lambda: programs(house) == 0, timeout_s=5, what="the end of tar")
+        wait_until(lambda: programs(house) == 0, timeout_s=60, what="the end of tar")
 
 
 def test_more_than_may_be_at_one_time(own_installation: Installation, tmp_path: Path) -> None:
@@ -344,7 +348,7 @@ def test_more_than_may_be_at_one_time(own_installation: Installation, tmp_path: 
         drive = replace(alice, name="alice+export")
         alice.output("head -c 60000000 /dev/urandom >large")
         copy = subprocess.Popen([*slowly(drive), f"{drive.target}:home.tar.gz", str(tmp_path / "one")])
-        wait_until((tmp_path / "one").exists, timeout_s=30)
+        wait_until((tmp_path / "one").exists, timeout_s=60)
         for way in ("-s", "-O"):
             status, said = scp(drive, f"{drive.target}:home.tar.gz", tmp_path / "two", options=[way])
             assert status == 1

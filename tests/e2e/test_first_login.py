@@ -126,7 +126,10 @@ def test_a_taken_port_is_one_line(own_installation: Installation) -> None:
         done = own_installation.cli("serve", check=False, env={"ROOTBLOOD_SSH__PORT": str(server.port)})
 
     assert done.returncode == 1
-    assert "rootblood: cannot listen" in done.stderr
+    told = (
+        f"rootblood: cannot listen: 127.0.0.1:{server.port}: address already in use; another port: ssh.port,"
+    )
+    assert [told] == [line[: len(told)] for line in done.stderr.splitlines() if not line.startswith("{")]
 
 
 def test_nothing_is_published(own_installation: Installation) -> None:

@@ -108,14 +108,18 @@ def tarball(*members: tuple[str, bytes | None, dict[str, Any]], compressed: bool
 
 
 @contextmanager
-def sending(uploader: Uploader, upload: str, file: Path, rate: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A curl that sends slowly."""
-    options = ("-T", str(file), "-X", "PATCH", "-H", "Upload-Offset: 0", "--limit-rate", rate)
+def stuck(uploader: Uploader, upload: str, data: bytes) -> Iterator[None]:
+    """A curl that has sent so much, and waits for more to send."""
+    options = ("-T", "-", "-X", "PATCH", "-H", "Upload-Offset: 0")
     with subprocess.Popen(
-        uploader.argv(f"{upload}/data", *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        uploader.argv(f"{upload}/data", *options), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as process:
         try:
-            yield process
+            assert process.stdin is not None
+            process.stdin.write(data)
+            process.stdin.flush()
+            wait_until(lambda: uploader.offset(upload) > MIB, timeout_s=60, what="a MiB")
+            yield
         finally:
             process.kill()
 
@@ -142,9 +146,9 @@ def test_an_upload_that_breaks_off_goes_on_where_it_was(
     file, content = big
     upload, into = secrets.token_hex(16), f"back-{secrets.token_hex(4)}"
     curl = uploader(server, tmp_path)
-    with sending(curl, upload, file, "6M"):
-        wait_until(lambda: curl.offset(upload) > MIB, what="a MiB")
-    wait_until(lambda: curl.append(upload, 0, b"x")[0] == 409, what="a piece at a wrong offset refused")
+    with stuck(curl, upload, file.read_bytes()[: 8 * MIB]):
+        pass
+    wait_until(lambda: curl.append(upload, 0, b"x")[0] == 409, timeout_s=60, what="a wrong offset refused")
     assert MIB < curl.offset(upload) < file.stat().st_size
 
     finish(curl, upload, file.read_bytes())
@@ -215,8 +219,7 @@ def test_kill_9_in_the_middle_of_an_upload(
     with own_installation.serving() as server:
         curl = uploader(server, tmp_path)
         client_of(own_installation, server, "alice").run("echo mine >~/mine")
-        with sending(curl, upload, file, "4M"):
-            wait_until(lambda: curl.offset(upload) > MIB, what="a MiB")
+        with stuck(curl, upload, file.read_bytes()[: 8 * MIB]):
             server.stop(signal.SIGKILL)
     with own_installation.serving() as server:
         alice = client_of(own_installation, server, "alice")
@@ -243,7 +246,7 @@ def test_kill_9_in_the_middle_of_unpacking(own_installation: Installation, tmp_p
         before = alice.output(LOOK)
         curl.append(upload, 0, data)
         curl.begin(upload, into="back")
-        wait_until(lambda: curl.state(upload)["files"] > 0, what="progress")
+        wait_until(lambda: curl.state(upload)["files"] > 0, timeout_s=60, what="progress")
         server.stop(signal.SIGKILL)
     with own_installation.serving() as server:
         alice = client_of(own_installation, server, "alice")

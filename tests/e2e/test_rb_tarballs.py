@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation
 from tests.e2e.installation import Client, Installation, Server, wait_until
 from tests.e2e.terminal import terminal
 from tests.fakes.tarballs import unpacked
 
 FILES = {"notes": b"mine\n", "deep/er/file": b"\0" * 5000}
-FIRST_BYTE_S = 0.3
+MAX_FIRST_BYTE_S = 0.3
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +62,21 @@ def test_a_home_goes_out_by_a_pipe(alice: Client, tmp_path: Path, words: list[st
 
 
 @pytest.mark.serial
-def test_the_first_byte_comes_at_once(alice: Client) -> None:
-    alice.output("true")
-    taken = []
-    for _ in range(5):
-        begin = time.monotonic()
-        with alice.open("rb export") as export:
-            assert export.stdout is not None
-            assert export.stdout.read(1)
-            taken.append(time.monotonic() - begin)
-    assert min(taken) < FIRST_BYTE_S, taken
+def test_the_first_byte_comes_at_once(alice: Client, house: Installation) -> None:
+    """In as much time as the target says, or what Docker takes three times for nothing at all."""
+    container = container_name(house.userhash("alice"))
+    took, execs = [], []
+    with alice.open("sleep 60"):
+        for _ in range(5):
+            begun = time.monotonic()
+            with alice.open("rb export") as export:
+                assert export.stdout is not None
+                assert export.stdout.read(1)
+                took.append(time.monotonic() - begun)
+            begun = time.monotonic()
+            subprocess.run(["docker", "exec", container, "true"], check=True, timeout=60)
+            execs.append(time.monotonic() - begun)
+    assert min(took) <= max(MAX_FIRST_BYTE_S, 3 * min(execs)), (took, execs)
 
 
 def test_a_home_that_cannot_be_read_is_no_archive(alice: Client, tmp_path: Path) -> None:
@@ -228,7 +234,7 @@ def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere(alice: Client, t
 def test_who_leaves_it_to_itself_finds_it_later(alice: Client) -> None:
     alice.output("head -c 150000000 /dev/urandom >large")
     with alice.open("rb export --spool tar.gz") as begun:
-        wait_until(lambda: "  running  " in alice.output("rb exports"), timeout_s=20)
-        begun.kill()
+        assert begun.stderr is not None
+        assert b" MiB/s\n" in begun.stderr.readline()  # so it is on its way
     wait_until(lambda: "  running  " not in alice.output("rb exports"), timeout_s=60)
     assert alice.output("rb exports").splitlines()[1].split()[2] == "ready"

@@ -12,7 +12,9 @@ def frame(kind: bytes, content: bytes) -> bytes:
     return kind + len(content).to_bytes(4, "big") + content
 
 
-GOOD_END = frame(b"e", b'{"files": 3, "error": null, "warnings": ["./sock: socket ignored"]}')
+GOOD_END = frame(
+    b"e", b'{"files": 3, "error": null, "warnings": ["./sock: socket ignored"], "more_warnings": 37}'
+)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import asyncssh
 
 from rootblood.domain.accounts import Account, AccountState
 from rootblood.domain.audit import OPERATOR, Actor, Door
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import ArchiveFormat, Export, ExportState, Progress
 from rootblood.errors import LimitReachedError, RootBloodError
 from rootblood.services.archives import Archive
@@ -57,7 +58,7 @@ class FakeArchive:
     def __init__(self, pieces: Sequence[bytes], error: RootBloodError | None = None) -> None:
         self._pieces = list(pieces)
         self._error = error
-        self.warnings: tuple[str, ...] = ("./sock: socket ignored",)
+        self.warnings = Complaints(("./sock: socket ignored",))
 
     async def read(self) -> bytes:
         await asyncio.sleep(0)

@@ -37,7 +37,7 @@ def unpack(path: Path, arguments: list[str]) -> None:
         sys.stdout.write(script.read_text())
         return
     path.unlink()
-    done = {"files": 2, "warnings": ["took a bit off \x1b[31m"], "error": None}
+    done = {"files": 2, "warnings": ["took a bit off \x1b[31m"], "more_warnings": 37, "error": None}
     if "--replace" in arguments:
         tell(**done, kept="home-before-today")
     else:

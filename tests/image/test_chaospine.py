@@ -112,6 +112,7 @@ def test_our_own_files_are_roots_and_on_no_path() -> None:
     assert files == [
         "root:root 755 /usr/lib/rootblood",
         "root:root 644 /usr/lib/rootblood/command-env.sh",
+        "root:root 644 /usr/lib/rootblood/complaints.py",
         "root:root 755 /usr/lib/rootblood/enter",
         "root:root 755 /usr/lib/rootblood/export",
         "root:root 755 /usr/lib/rootblood/greet",

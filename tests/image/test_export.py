@@ -46,14 +46,24 @@ def in_home(environment: Environment, *argv: str) -> None:
 def export(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         ["docker", "exec", "--interactive", environment.container, EXPORT, *arguments],
-        stdin=subprocess.DEVNULL if "--frames" not in arguments else subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
         timeout=120,
     )
 
 
-def frames(output: bytes) -> list[tuple[bytes, bytes]]:
+def framed(environment: Environment, kind: str) -> list[tuple[bytes, bytes]]:
+    """The frames of an export whose reader stays to its end."""
+    done = subprocess.Popen(
+        ["docker", "exec", "--interactive", environment.container, EXPORT, "--frames", kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with done:
+        assert done.stdout is not None
+        output = done.stdout.read()
+    assert done.returncode == 0
     found, at = [], 0
     while at < len(output):
         length = int.from_bytes(output[at + 1 : at + 5], "big")
@@ -98,17 +108,8 @@ def test_a_hostile_home(environment: Environment) -> None:
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.zst"])
 def test_frames_carry_the_same_archive(environment: Environment, kind: str) -> None:
     in_home(environment, "python3", "-c", "import os; open('f', 'wb').write(os.urandom(3_000_000))")
-    done = subprocess.Popen(
-        ["docker", "exec", "--interactive", environment.container, EXPORT, "--frames", kind],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with done:
-        assert done.stdout is not None
-        output = done.stdout.read()
-    assert done.returncode == 0
-    found = frames(output)
-    assert json.loads(found[-1][1]) == {"files": 2, "error": None, "warnings": []}
+    found = framed(environment, kind)
+    assert json.loads(found[-1][1]) == {"files": 2, "error": None, "warnings": [], "more_warnings": 0}
     assert {name for name, _ in found[:-1]} <= {b"d", b"p"}
     content = b"".join(content for name, content in found if name == b"d")
     with tarfile.open(fileobj=io.BytesIO(decompressed(kind, content))) as tar:
@@ -116,6 +117,38 @@ def test_frames_carry_the_same_archive(environment: Environment, kind: str) -> N
         assert member is not None
         digest = hashlib.sha256(member.read()).hexdigest()
     assert digest in environment.exec("sha256sum", f"{environment.account.home}/f").stdout
+
+
+SOCKETS = """
+import os, socket
+for number in range(1000):
+    os.makedirs(f"many/{number % 10}/" + "d" * 200, exist_ok=True)
+    os.chdir(f"many/{number % 10}/" + "d" * 200)
+    socket.socket(socket.AF_UNIX).bind(str(number))
+    os.chdir("../../..")
+"""
+
+
+def test_what_is_not_told_of_many_warnings_is_counted(environment: Environment) -> None:
+    in_home(environment, "python3", "-c", SOCKETS)
+    done = export(environment, "tar.gz")
+    *lines, last = done.stderr.splitlines()
+    assert (done.returncode, last) == (0, b"export: and 980 more")
+    assert len([line for line in lines if line.endswith(b": socket ignored")]) == len(lines) == 20
+    told = json.loads(framed(environment, "tar.gz")[-1][1])
+    assert (len(told["warnings"]), told["more_warnings"], told["error"]) == (20, 980, None)
+
+
+def test_an_error_does_not_drown_in_warnings(environment: Environment) -> None:
+    """Tar says so much before it that no program could keep it all."""
+    in_home(environment, "python3", "-c", SOCKETS)
+    in_home(environment, "sh", "-c", "for n in 1 2 3 4 5; do >many/0/$n; chmod 0 many/0/$n; done")
+    done = export(environment, "tar.zst")
+    assert done.returncode == 1
+    assert done.stderr.count(b": Cannot open: Permission denied; ") == 3
+    assert done.stderr.startswith(b"export: the archive is not whole: ./many/0/")
+    assert done.stderr.endswith(b"; and 2 more\n")
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.zst"])

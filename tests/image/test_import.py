@@ -115,6 +115,11 @@ def test_a_new_directory_beside_what_is_there(environment: Environment) -> None:
     assert in_home(environment, "cat", f"{name}/dir/a", f"{name}/b", "mine") == "hihimine\n"
     taken = run(environment, "unpack", "--into", name, "-", stdin=GOOD)
     assert (taken.returncode, b"take another name" in taken.stderr) == (1, True)
+    missing = run(environment, "unpack", "nowhere")
+    assert (1, b"import: nothing was changed: nowhere: No such file or directory\n") == (
+        missing.returncode,
+        missing.stderr,
+    )
     for bad in ("../up", "/tmp/x", "-x", "a/b", ".ssh", ""):
         assert run(environment, "unpack", f"--into={bad}", "-", stdin=GOOD).returncode == 1
 
@@ -150,9 +155,10 @@ def test_what_is_absolute_or_setuid_is_defused(environment: Environment) -> None
     told = answer(environment, "unpack", "--into=new", "--json", "-", stdin=archive)
     assert told["error"] is None
     assert told["warnings"] == [
-        "Removing leading `/' from member names",
         "took the setuid or setgid bit off 1 files",
+        "Removing leading `/' from member names",
     ]
+    assert told["more_warnings"] == 0
     assert in_home(environment, "stat", "-c", "%a %n", "new/abs/x") == "755 new/abs/x\n"
     assert in_home(environment, "readlink", "new/shadow") == "/etc/shadow\n"
 
@@ -175,6 +181,31 @@ def test_what_is_no_whole_archive_changes_nothing(environment: Environment, arch
     done = run(environment, "unpack", "--replace", "-", stdin=archive)
     assert (done.returncode, done.stdout) == (1, b"")
     assert everything(environment) == before
+
+
+@pytest.mark.parametrize("cut", [0, 1024])
+def test_what_matters_of_a_thousand_warnings_is_told_and_the_rest_counted(
+    environment: Environment, cut: int
+) -> None:
+    """Of names too: an answer that is too long would be none."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", bufsize=512) as tar:
+        for number in range(1500):
+            member = tarfile.TarInfo("/".join([str(number), *["x" * 250] * 12 * (number < 20)]))
+            member.pax_headers, member.mtime = {"LIBARCHIVE.odd": "1"}, -1.0
+            member.mode = 0o4755 if number == 1499 else 0o644
+            tar.addfile(member)
+    whole = made.getvalue().rstrip(b"\0")
+    archive = whole + bytes(-len(whole) % 512 + (0 if cut else 1024))
+    done = run(environment, "unpack", "--into=new", "--json", "-", stdin=archive)
+    told = json.loads(done.stdout.splitlines()[-1])
+    if cut:
+        assert told == {"error": "the archive is cut off"}
+        return
+    assert (told["error"], told["warnings"][0]) == (None, "took the setuid or setgid bit off 1 files")
+    assert all("implausibly old time stamp" in warning for warning in told["warnings"][1:])
+    assert len(told["warnings"]) + told["more_warnings"] == 1 + 1500 * 2
+    assert len(done.stdout.splitlines()[-1]) < 12_000
 
 
 def test_an_upload_in_pieces(environment: Environment) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import Progress
 from rootblood.errors import EnvironmentBrokenError, LimitReachedError
 from rootblood.services.archives import Archive
@@ -52,7 +53,8 @@ async def content_of(archive: Archive) -> bytes:
 async def test_a_whole_archive() -> None:
     archive = archive_of(frame(b"d", b"tar"), frame(b"p", b'{"files": 2}'), frame(b"d", b"ball"), GOOD_END)
     assert await content_of(archive) == b"tarball"
-    assert (archive.progress, archive.warnings) == (Progress(7, 3), ("./sock: socket ignored",))
+    assert archive.progress == Progress(7, 3)
+    assert archive.warnings == Complaints(("./sock: socket ignored",), 37)
 
 
 @given(data=st.data())
@@ -72,6 +74,8 @@ async def test_pieces_may_be_cut_anywhere(data: Any) -> None:
         [frame(b"d", b"tar"), frame(b"e", b'{"files": 1, "error": "cannot read ./x", "warnings": []}')],
         [frame(b"d", b"tar"), frame(b"e", b'{"files": 1, "warnings": []}')],
         [frame(b"d", b"tar"), frame(b"e", b'{"files": 1, "error": null, "warnings": 5}')],
+        [frame(b"e", b'{"files": 1, "error": null, "warnings": [], "more_warnings": -1}')],
+        [frame(b"e", b'{"files": 1, "error": null, "warnings": [], "more_warnings": "x"}')],
         [frame(b"d", b"tar"), frame(b"e", b"[]")],
         [frame(b"d", b"tar"), frame(b"p", b'{"files": true}'), GOOD_END],
         [frame(b"d", b"tar"), frame(b"p", b"[" * 100_000), GOOD_END],
@@ -109,6 +113,8 @@ async def test_who_reads_slowly_holds_the_environment_back() -> None:
 
 async def test_the_warnings_kept_are_few_and_short() -> None:
     warnings = ",".join(['"' + "w" * 5000 + '"'] * 100).encode()
-    archive = archive_of(frame(b"e", b'{"files": 1, "error": null, "warnings": [' + warnings + b"]}"))
+    told = b'{"files": 1, "error": null, "more_warnings": 7, "warnings": [' + warnings + b"]}"
+    archive = archive_of(frame(b"e", told))
     assert await content_of(archive) == b""
-    assert [len(warning) for warning in archive.warnings] == [500] * 20
+    assert [len(warning) for warning in archive.warnings.listed] == [500] * 20
+    assert archive.warnings.count == 107

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootblood.domain.audit import OPERATOR
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import ArchiveFormat
 from rootblood.errors import ConflictError, EnvironmentBrokenError, LimitReachedError, StoreUnavailableError
 from rootblood.ssh.drive_files import AHEAD_BYTES, KEPT_BYTES, LiveFile, SpooledFile, TextFile
@@ -34,7 +35,7 @@ class Live:
     def __init__(self, pieces: Sequence[bytes], error: EnvironmentBrokenError | None = None) -> None:
         self.exports = FakeExports(Path("unused"))
         self.exports.archive = FakeArchive(pieces, error)
-        self.warnings: list[tuple[str, ...]] = []
+        self.warnings: list[Complaints] = []
         self.file = LiveFile("home.tar.gz", "take another", self.warnings.append)
 
     async def __aenter__(self) -> Self:
@@ -54,7 +55,7 @@ async def test_a_stream_is_read_as_a_file_and_tells_what_it_lacks_once() -> None
         assert await live.file.read(5, 5) == b"fgh"
         assert await live.file.read(8, 5) == b""
         assert await live.file.read(10**15, 5) == b""
-    assert live.warnings == [("./sock: socket ignored",)]
+    assert live.warnings == [Complaints(("./sock: socket ignored",))]
 
 
 async def test_pieces_in_another_order() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import ArchiveFormat, ExportState, Progress
 from rootblood.ssh.drive_scp import Request, SCPSource, parse_command
 from tests.fakes.exports import TOO_MANY, FakeChannel, FakeExports, make_drive, make_stream, ready
@@ -88,11 +89,16 @@ async def test_one_of_the_home_is_made_first_and_has_the_name_that_was_asked_for
     made = ready(b"new", "77aa" * 8)
     await asyncio.to_thread(exports.keep, b"new", made)
     running = replace(made, state=ExportState.RUNNING, progress=Progress(1, 1))
-    exports.to_come = [running, replace(made, warnings=("./so\x1bck: socket ignored",))]
+    exports.to_come = [
+        running,
+        replace(made, warnings=Complaints(("./so\x1bck: socket ignored", *["./x: socket ignored"] * 6), 30)),
+    ]
     status, sent, told = await serve("scp -f home.tar.gz", b"\0" * 3)
     assert (status, sent) == (0, b"C0600 3 home.tar.gz\nnew\0")
     assert told.splitlines() == [
         "rootblood: ./so\\x1bck: socket ignored",
+        *["rootblood: ./x: socket ignored"] * 4,
+        "rootblood: and 32 more",
         "rootblood: home-20261123-180405-77aa.tar.gz is kept until 2026-11-24 18:04:05 UTC",
     ]
 

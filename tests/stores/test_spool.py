@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.exports import ArchiveFormat, Export, ExportContent, ExportState, Progress
 from rootblood.errors import LimitReachedError, StoreUnavailableError
 from rootblood.stores.spool import Spool
@@ -38,7 +39,7 @@ def new_export(*, created_at: datetime = NOW, userhash: str = ALICE) -> Export:
 def spooled(spool: Spool, content: bytes = b"tarball", *, created_at: datetime = NOW) -> Export:
     growing = spool.begin(new_export(created_at=created_at))
     growing.write(content)
-    return growing.finish(Progress(len(content), 3), ["./sock: socket ignored"])
+    return growing.finish(Progress(len(content), 3), Complaints(("./sock: socket ignored",), 37))
 
 
 def files(directory: Path) -> list[str]:
@@ -66,7 +67,7 @@ def test_a_server_that_was_killed_leaves_a_clear_state(tmp_path: Path) -> None:
     (place / f"{half.id}.new").write_text("{")
     # Killed between the two renames at the end of another one.
     unrecorded = new_export()
-    spool.begin(unrecorded).finish(Progress(), [])
+    spool.begin(unrecorded).finish(Progress(), Complaints())
     spool.record(unrecorded)
 
     again = spool_in(tmp_path)
@@ -117,7 +118,7 @@ def test_other_bounds_count_from_then_on(tmp_path: Path) -> None:
 
     spool.bound(max_bytes=11, min_free_bytes=0)
     growing.write(b"x" * 11)
-    growing.finish(Progress(11, 1), [])
+    growing.finish(Progress(11, 1), Complaints())
 
     spool.bound(max_bytes=100, min_free_bytes=2**60)
     with pytest.raises(LimitReachedError, match="too full"):
@@ -182,7 +183,7 @@ def test_of_a_deleted_account_nothing_is_left_whoever_wrote_it(tmp_path: Path) -
     growing.write(b"of a server that was killed")
     (tmp_path / "exports" / ALICE / "half.new").write_text("{")
     other = new_export(userhash=secrets.token_hex(16))
-    spool.begin(other).finish(Progress(), [])
+    spool.begin(other).finish(Progress(), Complaints())
 
     for _ in range(2):
         spool_in_another_process = Spool(tmp_path / "exports", max_bytes=100, min_free_bytes=0)
@@ -200,7 +201,7 @@ def test_a_tarball_whose_account_is_deleted_meanwhile_ends_in_an_error(tmp_path:
     Spool(tmp_path / "exports", max_bytes=100, min_free_bytes=0).delete_all(ALICE)
 
     with pytest.raises(StoreUnavailableError):
-        growing.finish(Progress(3, 1), [])
+        growing.finish(Progress(3, 1), Complaints())
     with pytest.raises(StoreUnavailableError):
         growing.fail("its environment is gone")
     assert [] == files(tmp_path / "exports")
@@ -209,7 +210,7 @@ def test_a_tarball_whose_account_is_deleted_meanwhile_ends_in_an_error(tmp_path:
 def test_what_a_tarball_is_of_is_kept_and_older_records_are_homes(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     export = replace(new_export(), content=ExportContent.ACCOUNT)
-    spool.begin(export).finish(Progress(), [])
+    spool.begin(export).finish(Progress(), Complaints())
     found = spool.find(ALICE, export.id)
     assert found is not None
     assert ("account-20261124-120000-", ".tar.zst") == (found.file_name[:24], found.file_name[-8:])
@@ -217,10 +218,12 @@ def test_what_a_tarball_is_of_is_kept_and_older_records_are_homes(tmp_path: Path
     record = tmp_path / "exports" / ALICE / f"{export.id}.json"
     told = json.loads(record.read_text())
     del told["content"]
+    told["warnings"] = ["./sock: socket ignored"]
     record.write_text(json.dumps(told))
     found = spool.find(ALICE, export.id)
     assert found is not None
     assert ExportContent.HOME is found.content
+    assert Complaints(("./sock: socket ignored",)) == found.warnings
 
 
 def test_what_a_living_server_writes_is_left_alone(tmp_path: Path) -> None:
@@ -229,7 +232,7 @@ def test_what_a_living_server_writes_is_left_alone(tmp_path: Path) -> None:
     half, done = new_export(), new_export()
     growing = old.begin(half)
     growing.write(b"tar")
-    old.begin(done).finish(Progress(), [])
+    old.begin(done).finish(Progress(), Complaints())
     old.record(replace(done, server="old"))  # between the two renames at its end
     place = tmp_path / "exports" / ALICE
     (place / f"{new_export().id}.old.new").write_text("{")
@@ -240,7 +243,7 @@ def test_what_a_living_server_writes_is_left_alone(tmp_path: Path) -> None:
 
     assert before == files(place)
     growing.write(b"ball")
-    assert b"tarball" == new.path(growing.finish(Progress(7, 1), [])).read_bytes()
+    assert b"tarball" == new.path(growing.finish(Progress(7, 1), Complaints())).read_bytes()
     new.recover({"new"})
     assert ExportState.READY is _found(new, half).state
     assert ExportState.FAILED is _found(new, done).state

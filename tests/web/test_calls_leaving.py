@@ -84,7 +84,7 @@ async def test_a_home_is_kept_and_it_is_told_how_to_fetch_it(port: int, home: Pa
     assert re.search(
         r"^  bytes    \d+\n  files    3\n  sha256   [0-9a-f]{64}\n  expires  20\S+ ", text, re.MULTILINE
     )
-    assert "  lacks    ./sock: socket ignored\n" in text
+    assert "  lacks    ./sock: socket ignored\n  lacks    and 37 more\n" in text
     assert f"\n  scp alice+export@<this host>:{name} ." in text
 
     status, listed = await call(port, "GET", "/exports")

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -500,8 +501,9 @@ async def test_the_life_of_one_by_the_api(keeper: Program, house: House, alice: 
     assert ("running", None, None) == (made["state"], made["size"], made["url"])
 
     told = await told_when(keeper, f"/exports/{made['id']}", is_over)
-    assert ("ready", 7, 3, 7, DIGEST, ["./sock: socket ignored"], None) == tuple(
-        told[name] for name in ("state", "bytes", "files", "size", "sha256", "warnings", "error")
+    assert ("ready", 7, 3, 7, DIGEST, ["./sock: socket ignored"], 37, None) == tuple(
+        told[name]
+        for name in ("state", "bytes", "files", "size", "sha256", "warnings", "more_warnings", "error")
     )
     path = told["url"].removeprefix(keeper.browser.url)
     assert CONTENT.decode() == (await keeper.browser.get(path, Authorization=f"Bearer {keeper.secret}")).text
@@ -569,7 +571,8 @@ async def test_one_is_prepared_downloaded_and_deleted_by_buttons(
     for path in ("/", "/exports"):
         page = (await browser.get(path)).text
         assert DIGEST in page
-        assert "./sock: socket ignored" in page
+        assert "38 files were left out or changed meanwhile" in page
+        assert re.search(r"<li><span>\./sock: socket ignored</span></li>\s*<li>and 37 more</li>", page)
         assert "http-equiv" not in page
     assert CONTENT.decode() == (await browser.get(f"/export/{export.id}/home.tar.zst")).text
 

@@ -222,7 +222,7 @@ async def test_unpacked_into_a_directory(alices: Program, house: House, alice: A
 
     done = await ended(alices, "done")
     assert ("back", False, 2) == (done["directory"], done["replaced"], done["files"])
-    assert ["took a bit off \x1b[31m"] == done["warnings"]
+    assert (["took a bit off \x1b[31m"], 37) == (done["warnings"], done["more_warnings"])
     runs = (home / "import-runs").read_text().splitlines()
     assert f"unpack --json --max-bytes {256 * 2**30} --into back --upload {ID}" in runs
     assert ("import_done", "api", "127.0.0.1") == (await trail(house, alice))[-1]

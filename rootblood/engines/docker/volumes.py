@@ -64,8 +64,13 @@ _TAR_SAW_CHANGES = 1
 _REMOVAL_ATTEMPTS = 20
 _REMOVAL_PAUSE_S = 0.25
 _HELD_BYTES = 1024 * 1024
+
+_CHANGED = ("file changed as we read it", "File removed before we read it", "padding with zeros")
+"""What tar says of files that changed, which is no error."""
+
 _MAX_WARNINGS = 20
 _MAX_WARNING_CHARS = 500
+_TAIL_CHARS = 150
 _MAX_LINE_BYTES = 16 * 1024
 
 
@@ -112,7 +117,7 @@ class Volumes:
             tar, *others = helper.statuses
         if tar > _TAR_SAW_CHANGES or any(others):
             raise self._failed("read", volume, helper)
-        return tuple(helper.warnings) if tar else ()
+        return tuple(helper.said) if tar else ()
 
     async def write(self, volume: Volume, pieces: AsyncIterable[bytes], *, compressed: bool) -> None:
         """See `Engine.write_volume`."""
@@ -130,8 +135,8 @@ class Volumes:
 
     def _failed(self, done: str, volume: Volume, helper: "_Helper") -> EnvironmentFailedError:
         name = self._name(volume)
-        _log.error("volume_helper_failed", volume=name, statuses=helper.statuses, said=helper.warnings)
-        cause = next(iter(helper.warnings), "its tar was killed")
+        _log.error("volume_helper_failed", volume=name, statuses=helper.statuses, said=helper.said)
+        cause = next(iter(helper.said), "its tar was killed")
         return EnvironmentFailedError(f"the volume {name} could not be {done}: {cause}")
 
     def _name(self, volume: Volume) -> str:
@@ -245,6 +250,13 @@ def _helper_arguments(
     }
 
 
+def _shortened(line: bytes) -> bytes:
+    """Without its middle, where it is too long: its end says what is the matter."""
+    if len(line) <= _MAX_WARNING_CHARS:
+        return line
+    return line[: _MAX_WARNING_CHARS - _TAIL_CHARS - 3] + b"..." + line[-_TAIL_CHARS:]
+
+
 class _Helper(asyncio.Protocol):
     """The two ends of a helper: what it is given, what it gives, and what it says of itself."""
 
@@ -258,8 +270,16 @@ class _Helper(asyncio.Protocol):
         self._arrived = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
-        self.warnings: list[str] = []
-        """What tar said, in lines; its beginning, as a hostile home could have it say anything for ever."""
+        self._errors: list[str] = []
+        self._changes: list[str] = []
+        self._lines = 0
+
+    @property
+    def said(self) -> Sequence[str]:
+        """What tar said, in lines: what matters most; a hostile home could have it say anything for ever."""
+        told = [*self._errors, *self._changes][:_MAX_WARNINGS]
+        more = self._lines - len(told)
+        return [*told, f"and {more} more"] if more else told
 
     @property
     def statuses(self) -> Sequence[int]:
@@ -297,9 +317,12 @@ class _Helper(asyncio.Protocol):
         *lines, self._said = (self._said + data).split(b"\n")
         self._said = self._said[:_MAX_LINE_BYTES]
         for line in lines:
-            if self._last and len(self.warnings) < _MAX_WARNINGS:
-                self.warnings.append(self._last)
-            self._last = line[:_MAX_WARNING_CHARS].decode(errors="backslashreplace")
+            if self._last:
+                kept = self._changes if self._last.endswith(_CHANGED) else self._errors
+                self._lines += 1
+                if len(kept) < _MAX_WARNINGS:
+                    kept.append(self._last)
+            self._last = _shortened(line).decode(errors="backslashreplace")
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

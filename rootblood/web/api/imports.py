@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.imports import DIRECTORY_PATTERN, Destination, Unpacking, UnpackingState
 from rootblood.domain.tokens import Scope
 from rootblood.errors import ConflictError, NotFoundError
@@ -64,7 +65,10 @@ class Import(BaseModel):
 
     replaced: bool
     warnings: list[str]
-    """What is not as it was in the tarball: hostile text."""
+    """What is not as it was in the tarball, first what matters most: hostile text."""
+
+    more_warnings: int
+    """How many more there were."""
 
     error: str | None
     """Why nothing was changed."""
@@ -74,13 +78,14 @@ class Import(BaseModel):
         """An upload that nothing was made of."""
         return cls(
             id=upload_id, state="receiving", received_bytes=size, unpacked_bytes=0, files=0, directory=None,
-            replaced=False, warnings=[], error=None,
+            replaced=False, warnings=[], more_warnings=0, error=None,
         )  # fmt: skip
 
     @classmethod
     def of(cls, unpacking: Unpacking) -> "Import":
         """An upload that is or was unpacked."""
         imported = unpacking.imported
+        warnings = imported.warnings if imported is not None else Complaints()
         return cls(
             id=unpacking.upload_id,
             state=unpacking.state.value,
@@ -89,7 +94,8 @@ class Import(BaseModel):
             files=imported.files if imported is not None else unpacking.progress.files,
             directory=imported.directory if imported is not None else None,
             replaced=imported is not None and unpacking.destination.replace,
-            warnings=list(imported.warnings) if imported is not None else [],
+            warnings=list(warnings.listed),
+            more_warnings=warnings.unlisted,
             error=unpacking.error,
         )
 

@@ -347,7 +347,10 @@ class Export(_Answer):
     """Where it is downloaded, with a token or a login."""
 
     warnings: list[str]
-    """What it lacks, in the words of tar."""
+    """What it lacks, in the words of tar: what matters most."""
+
+    more_warnings: int
+    """How many more there were."""
 
     error: str | None
     """Why it failed."""
@@ -374,7 +377,8 @@ class Export(_Answer):
             size=export.progress.bytes if ready else None,
             sha256=export.sha256,
             url=url if ready else None,
-            warnings=list(export.warnings),
+            warnings=list(export.warnings.listed),
+            more_warnings=export.warnings.unlisted,
             error=export.error,
         )
 

@@ -301,12 +301,14 @@ class Upload {
       : `Unpacked into ~/${visible(told.directory)}.`;
     show("unpacking", `${where} Files: ${told.files}.`);
     const list = element("warnings");
-    list.replaceChildren(...told.warnings.map((warning) => {
+    const warnings = told.warnings.map(visible);
+    if (told.more_warnings) warnings.push(`and ${told.more_warnings} more`);
+    list.replaceChildren(...warnings.map((warning) => {
       const item = document.createElement("li");
-      item.textContent = visible(warning);
+      item.textContent = warning;
       return item;
     }));
-    list.hidden = told.warnings.length === 0;
+    list.hidden = warnings.length === 0;
   }
 
   failed(why) {

@@ -22,7 +22,7 @@ _WAIT_S = 1.0
 
 _MIB = 1024 * 1024
 _MAX_WARNINGS = 5
-_MAX_WARNING_CHARS = 200
+_MAX_ERROR_CHARS = 200
 
 
 class TarballOperations:
@@ -110,19 +110,18 @@ def _progress(export: Export) -> str:
 
 def _outcome(account: Account, export: Export) -> str:
     if export.state is ExportState.FAILED:
-        return f"failed {shown(export.error or 'nobody knows why', _MAX_WARNING_CHARS)}"
+        return f"failed {shown(export.error or 'nobody knows why', _MAX_ERROR_CHARS)}"
     lines = [
         f"ready {export.file_name}",
         f"  bytes    {export.progress.bytes}",
         f"  files    {export.progress.files}",
         f"  sha256   {export.sha256}",
         f"  expires  {moment(export.expires_at)}",
-        *(f"  lacks    {shown(text, _MAX_WARNING_CHARS)}" for text in export.warnings[:_MAX_WARNINGS]),
+        *(f"  lacks    {line}" for line in export.warnings.lines(_MAX_WARNINGS)),
+        "",
+        _how_to_fetch(account, export),
     ]
-    more = len(export.warnings) - _MAX_WARNINGS
-    if more > 0:
-        lines.append(f"  lacks    {more} more")
-    return "\n".join([*lines, "", _how_to_fetch(account, export)])
+    return "\n".join(lines)
 
 
 def _how_to_fetch(account: Account, export: Export) -> str:
