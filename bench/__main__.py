@@ -77,6 +77,10 @@ def main() -> int:
         shown, shown_direct = browser.output(all_peers)
         figures = f"{shown:.1f} / {shown_direct:.1f} s"
         report.at_least("browser output, 50 MB: speed / ttyd direct", shown_direct / shown, 0.8, figures)
+        listed, loaded = measure.command(all_peers)
+        report.at_most(
+            "rootblood user list / import sqlalchemy", listed / loaded, 3.0, milliseconds(listed, loaded)
+        )
         idle = measure.idle_session_kib(all_peers)
         report.at_most("memory of an idle session / 150 KB", idle / 146.5, 1.0, f"{idle:.0f} KiB")
     return _FAILED if report.missed else 0

@@ -2,9 +2,10 @@
 
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,9 +38,24 @@ def medians(actions: Sequence[Action], rounds: int) -> list[float]:
     return [statistics.median(spent) for spent in times]
 
 
-def run(argv: Sequence[str | bytes]) -> None:
+def run(argv: Sequence[str | bytes], env: Mapping[str, str] | None = None) -> None:
     """Run a program that must succeed, its output thrown away."""
-    subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=300)
+    subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env, check=True, timeout=300
+    )
+
+
+def command(peers: Peers) -> tuple[float, float]:
+    """`rootblood user list`, and a Python that loads what reads the rows, and ends; seconds."""
+    env = peers.installation.env
+    spent = medians(
+        [
+            partial(run, [sys.executable, "-m", "rootblood", "user", "list"], env),
+            partial(run, [sys.executable, "-c", "import sqlalchemy.ext.asyncio"], env),
+        ],
+        LATENCY_ROUNDS,
+    )
+    return spent[0], spent[1]
 
 
 def login(peers: Peers) -> tuple[float, float, float]:

@@ -24,7 +24,7 @@ from rootblood.logs import configure_logs
 from rootblood.reload import Reload
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
-from rootblood.services.restores import require_restored
+from rootblood.services.restoring import require_restored
 from rootblood.settings import Settings
 from rootblood.signals import reload_on_signal, stop_on_signals
 from rootblood.ssh.greeting import read_texts

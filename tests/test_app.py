@@ -9,8 +9,9 @@ import pytest
 from blockbuster import BlockBuster
 from pydantic import BaseModel
 
-from rootblood.app import open_core, set_up
+from rootblood.app import open_core
 from rootblood.changes import RELOADABLE
+from rootblood.setting_up import set_up
 from rootblood.settings import (
     EnvironmentSettings,
     ExportSettings,

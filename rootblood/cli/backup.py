@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import finish_restore, open_core, open_restores
+from rootblood.app import open_core, open_restores
 from rootblood.cli.output import note, print_json, say
 from rootblood.domain.backups import Form, Manifest
 from rootblood.errors import ConfigurationError
+from rootblood.setting_up import finish_restore
 from rootblood.settings import Settings, load_settings, settings_file
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")]

@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import open_core
+from rootblood.cli import late
 from rootblood.cli.output import print_json, print_table, say
 from rootblood.domain.bans import Ban
 from rootblood.domain.networks import Network, network_of, shown_network
 from rootblood.settings import Settings
 
-app = typer.Typer(
-    no_args_is_help=True, help="Ban networks, and lift bans, at both doors.", rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 _NetworkArgument = Annotated[
     str, typer.Argument(metavar="NETWORK", help="An address, or CIDR notation such as 192.0.2.0/24.")
@@ -56,8 +54,8 @@ def list_(
 
 
 async def _list(settings: Settings) -> Sequence[Ban]:
-    async with open_core(settings) as core:
-        return await core.bans.list()
+    async with late.records.open_records(settings) as records:
+        return await records.bans.list()
 
 
 @app.command()
@@ -81,8 +79,8 @@ def add(
 
 
 async def _add(settings: Settings, network: Network, reason: str, lifetime: timedelta | None) -> Ban:
-    async with open_core(settings) as core:
-        return await core.bans.add(network, reason=reason, lifetime=lifetime)
+    async with late.records.open_records(settings) as records:
+        return await records.bans.add(network, reason=reason, lifetime=lifetime)
 
 
 @app.command()
@@ -94,8 +92,8 @@ def lift(context: typer.Context, network: _NetworkArgument) -> None:
 
 
 async def _lift(settings: Settings, network: Network) -> None:
-    async with open_core(settings) as core:
-        await core.bans.lift(network)
+    async with late.records.open_records(settings) as records:
+        await records.bans.lift(network)
 
 
 def _duration(text: str) -> timedelta:

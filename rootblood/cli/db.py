@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import check_database, copy_database, database_name
+from rootblood.cli import late
 from rootblood.cli.output import note, print_json, print_table, say
 from rootblood.errors import ConfigurationError, InvalidInputError
 from rootblood.settings import DatabaseSettings, Settings, has_password
 
-app = typer.Typer(no_args_is_help=True, help="Check and copy the database.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 CURRENT = "current"
 
@@ -25,11 +25,12 @@ def check(
 ) -> None:
     """Look for damage, and for what does not fit together. Exits 1 where there is any."""
     settings: Settings = context.obj
-    wrong = asyncio.run(check_database(settings))
+    wrong = asyncio.run(late.databases.check_database(settings))
+    name = late.records.database_name(settings)
     if as_json:
-        print_json({"database": database_name(settings), "wrong": wrong})
+        print_json({"database": name, "wrong": wrong})
     else:
-        say(f"{database_name(settings)}: {f'{len(wrong)} found' if wrong else 'nothing is wrong'}")
+        say(f"{name}: {f'{len(wrong)} found' if wrong else 'nothing is wrong'}")
         for line in wrong:
             say(f"  {line}")
     if wrong:
@@ -53,9 +54,9 @@ def copy(
     """
     settings: Settings = context.obj
     databases = _settings_of(settings, source), _settings_of(settings, target)
-    copied = asyncio.run(copy_database(*databases, dry_run=dry_run))
+    copied = asyncio.run(late.databases.copy_database(*databases, dry_run=dry_run))
     print_table(("TABLE", "ROWS", "DIGEST"), [(row.table, row.rows, row.digest[:16]) for row in copied])
-    where = f"from {database_name(databases[0])} to {database_name(databases[1])}"
+    where = "from {} to {}".format(*map(late.records.database_name, databases))
     if dry_run:
         say(f"nothing was copied; it can be, {where}")
     else:

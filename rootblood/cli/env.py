@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import open_core
+from rootblood.cli import late
 from rootblood.cli.output import print_json, print_table, say
 from rootblood.cli.user import Name
 from rootblood.domain.environments import Environment, StopReason
 from rootblood.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="List, stop and remove environments.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -46,7 +46,7 @@ def list_(
 
 
 async def _list(settings: Settings) -> list[tuple[str | None, Environment]]:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         return await core.administration.environments()
 
 
@@ -58,7 +58,7 @@ def stop(context: typer.Context, name: Name) -> None:
 
 
 async def _stop(settings: Settings, name: str) -> bool:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         return await core.environments.stop(await core.accounts.get(name), StopReason.ADMINISTRATOR)
 
 
@@ -72,5 +72,5 @@ def remove(context: typer.Context, name: Name) -> None:
 
 
 async def _remove(settings: Settings, name: str) -> bool:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         return await core.environments.remove(await core.accounts.get(name), StopReason.ADMINISTRATOR)

@@ -6,16 +6,14 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import open_core
+from rootblood.cli import late
 from rootblood.cli.output import note, print_json, print_table, say
 from rootblood.domain.environments import EnvironmentState
 from rootblood.domain.images import Images, short_id
-from rootblood.services.upgrades import ImageUse, Outcome
+from rootblood.domain.upgrades import ImageUse, Outcome
 from rootblood.settings import Settings
 
-app = typer.Typer(
-    no_args_is_help=True, help="Move environments to a new image, and back.", rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 _RUNNING = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
 _MAX_NAMES = 10
@@ -49,7 +47,7 @@ def list_(context: typer.Context, *, as_json: AsJson = False) -> None:
 
 
 async def _list(settings: Settings) -> tuple[Images, list[ImageUse]]:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         return await core.upgrades.images()
 
 
@@ -60,7 +58,7 @@ def upgrade(context: typer.Context, *, now: Now = False, as_json: AsJson = False
 
 
 async def _upgrade(settings: Settings, *, now: bool) -> Outcome:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         return await core.upgrades.upgrade(now=now, tell=note)
 
 
@@ -71,7 +69,7 @@ def rollback(context: typer.Context, *, now: Now = False, as_json: AsJson = Fals
 
 
 async def _rollback(settings: Settings, *, now: bool) -> Outcome:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         return await core.upgrades.rollback(now=now, tell=note)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import open_core
+from rootblood.cli import late
 from rootblood.cli.input import read_keys
 from rootblood.cli.output import print_json, print_table, say
 from rootblood.cli.user import Name
@@ -14,7 +14,7 @@ from rootblood.domain.documents import key_document
 from rootblood.domain.keys import AccountKey, PublicKey
 from rootblood.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Add, list and delete public keys.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
@@ -28,9 +28,9 @@ def add(
 
 
 async def _add(settings: Settings, name: str, keys: list[PublicKey]) -> None:
-    async with open_core(settings) as core:
+    async with late.records.open_records(settings) as records:
         for key in keys:
-            await core.accounts.add_key(name, key)
+            await records.accounts.add_key(name, key)
             say(f"added {key.fingerprint} {key.comment}".rstrip())
 
 
@@ -53,8 +53,8 @@ def list_(
 
 
 async def _list(settings: Settings, name: str) -> Sequence[AccountKey]:
-    async with open_core(settings) as core:
-        return await core.accounts.keys(name)
+    async with late.records.open_records(settings) as records:
+        return await records.accounts.keys(name)
 
 
 @app.command()
@@ -71,5 +71,5 @@ def delete(
 
 
 async def _delete(settings: Settings, name: str, fingerprint: str) -> PublicKey:
-    async with open_core(settings) as core:
-        return await core.accounts.delete_key(name, fingerprint)
+    async with late.records.open_records(settings) as records:
+        return await records.accounts.delete_key(name, fingerprint)

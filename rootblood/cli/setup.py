@@ -5,11 +5,12 @@ import os
 
 import typer
 
-from rootblood.app import open_core, set_up
+from rootblood.app import open_core
 from rootblood.cli.output import note, reachable_host, say
 from rootblood.domain.accounts import Account, is_account_name, is_reserved
 from rootblood.errors import EngineUnavailableError, ImageMissingError
 from rootblood.services.passwords import Passwords
+from rootblood.setting_up import set_up
 from rootblood.settings import Settings
 from rootblood.ssh.hostkeys import host_key_fingerprint
 

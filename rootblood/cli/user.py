@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import open_core
+from rootblood.cli import late
 from rootblood.cli.input import STDIN, ask_new_password, read_keys, read_password, require_terminal
 from rootblood.cli.output import note, print_json, print_table, reachable_host, say
 from rootblood.cli.takeout import Write, format_for, open_target
@@ -18,9 +18,7 @@ from rootblood.domain.keys import PublicKey
 from rootblood.errors import InvalidInputError
 from rootblood.settings import Settings
 
-app = typer.Typer(
-    no_args_is_help=True, help="Add, list, lock, export and delete accounts.", rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
 PasswordStdin = Annotated[
@@ -53,7 +51,7 @@ def add(
 async def _add(
     settings: Settings, name: str, *, keys: list[PublicKey], password: str | None, admin: bool
 ) -> None:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         account, unpublished = await core.administration.add(name, password=password, keys=keys, admin=admin)
     if unpublished is not None:
         note(f"{unpublished}; the name {name} is published to the environments at its first login instead")
@@ -94,8 +92,8 @@ def list_(
 
 
 async def _list(settings: Settings, *, include_deleted: bool) -> list[Account]:
-    async with open_core(settings) as core:
-        return await core.accounts.list(include_deleted=include_deleted)
+    async with late.records.open_records(settings) as records:
+        return await records.accounts.list(include_deleted=include_deleted)
 
 
 @app.command()
@@ -121,10 +119,10 @@ def activity(
 
 
 async def _activity(settings: Settings, name: str, limit: int) -> Sequence[Event]:
-    async with open_core(settings) as core:
-        known = {account.name: account for account in await core.accounts.list(include_deleted=True)}
-        account = known.get(name) or await core.accounts.get(name)
-        return await core.audit.list(account, limit=limit)
+    async with late.records.open_records(settings) as records:
+        known = {account.name: account for account in await records.accounts.list(include_deleted=True)}
+        account = known.get(name) or await records.accounts.get(name)
+        return await records.audit.list(account, limit=limit)
 
 
 @app.command()
@@ -138,8 +136,8 @@ def lock(context: typer.Context, name: Name) -> None:
 
 
 async def _lock(settings: Settings, name: str) -> None:
-    async with open_core(settings) as core:
-        await core.accounts.lock(name)
+    async with late.records.open_records(settings) as records:
+        await records.accounts.lock(name)
 
 
 @app.command()
@@ -150,8 +148,8 @@ def unlock(context: typer.Context, name: Name) -> None:
 
 
 async def _unlock(settings: Settings, name: str) -> None:
-    async with open_core(settings) as core:
-        await core.accounts.unlock(name)
+    async with late.records.open_records(settings) as records:
+        await records.accounts.unlock(name)
 
 
 @app.command()
@@ -174,8 +172,8 @@ def passwd(
 
 
 async def _passwd(settings: Settings, name: str, password: str | None) -> None:
-    async with open_core(settings) as core:
-        await core.accounts.set_password(name, password)
+    async with late.records.open_records(settings) as records:
+        await records.accounts.set_password(name, password)
 
 
 @app.command()
@@ -198,7 +196,7 @@ def export(
 
 
 async def _export(settings: Settings, name: str, kind: ArchiveFormat, write: Write) -> None:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         account = await core.accounts.get(name)
         async with core.takeout.stream(account, kind) as archive:
             while data := await archive.read():
@@ -238,5 +236,5 @@ def _confirm_deletion(name: str) -> None:
 
 
 async def _delete(settings: Settings, name: str, *, purge_global: bool) -> None:
-    async with open_core(settings) as core:
+    async with late.app.open_core(settings) as core:
         await core.administration.delete(name, purge_shared=purge_global)

@@ -16,6 +16,7 @@ from rootblood.domain.backups import INSTALLATION, POSTGRESQL_COPY, Manifest, Pa
 from rootblood.engines.base import Engine
 from rootblood.errors import ConfigurationError, ConflictError, InvalidInputError
 from rootblood.services.backups import Tell
+from rootblood.services.restoring import MARK
 from rootblood.settings import Settings
 from rootblood.stores.backups.directory import BackupDirectory, locked
 from rootblood.stores.backups.forms import open_parts
@@ -23,16 +24,7 @@ from rootblood.stores.backups.installation import Unpacked, put_keys, unpack
 from rootblood.stores.backups.keys import FILE_NAME as BACKUP_KEY
 from rootblood.stores.base import BackupParts, DatabaseCopies
 
-_MARK = "restoring"
 _LOCK = "restore.lock"
-
-
-def require_restored(state_dir: Path) -> None:
-    """Raise `ConfigurationError` where a restore is under way, or was cut off."""
-    if (state_dir / _MARK).exists():
-        raise ConfigurationError(
-            "a restore is under way, or was cut off: wait for it, or run rootblood restore again"
-        )
 
 
 class Restores:
@@ -110,7 +102,7 @@ class Restores:
     ) -> None:
         state_dir = self._settings.state_dir
         await asyncio.to_thread(state_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
-        mark = state_dir / _MARK
+        mark = state_dir / MARK
         with ExitStack() as held:
             lock = locked(state_dir / _LOCK, "another restore is under way")
             await asyncio.to_thread(held.enter_context, lock)

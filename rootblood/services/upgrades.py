@@ -10,14 +10,14 @@ One upgrade or rollback of an installation is under way at a time, whoever began
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from rootblood.domain.accounts import Account
 from rootblood.domain.audit import OPERATOR, Actor
 from rootblood.domain.environments import Environment, EnvironmentState, Identity, StopReason
 from rootblood.domain.images import Image, Images
+from rootblood.domain.upgrades import ImageUse, Outcome
 from rootblood.engines.base import STOP_GRACE_S, Engine
 from rootblood.errors import (
     ConflictError,
@@ -47,36 +47,6 @@ _NOTICE_S = 1.0
 _NOTICE = "rootblood: this environment moves to another image now, and is back in a moment; log in again"
 
 _RUNNING = {EnvironmentState.RUNNING, EnvironmentState.PAUSED}
-
-
-@dataclass(frozen=True, slots=True)
-class ImageUse:
-    """An image, and the environments that were made of it."""
-
-    image_id: str
-    image: Image | None
-    """None where it is neither current nor previous nor newest."""
-
-    environments: Sequence[tuple[str, Environment]]
-    """With the name of the account of each, or its userhash where there is no such account."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an upgrade, or a rollback, came to."""
-
-    image: Image
-    accepted: bool
-    """False where it was the current one already."""
-
-    moved: Sequence[str]
-    """Names of the accounts whose environments were made anew."""
-
-    failed: Sequence[tuple[str, str]]
-    """Names of those whose environments were not, and why."""
-
-    waiting: Sequence[str]
-    """Names of those whose environments run on as they are, until they are next started."""
 
 
 class Upgrades:

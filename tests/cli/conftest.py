@@ -13,6 +13,7 @@ import pytest
 from rootblood import app
 from rootblood.cli.main import main
 from rootblood.domain.environments import Identity
+from rootblood.setting_up import set_up
 from rootblood.settings import load_settings
 from tests.fakes.engine import FakeEngine, FakeHost
 
@@ -53,7 +54,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def installation(directory: Path) -> Path:
     """A working directory in which `rootblood setup` has been run."""
-    asyncio.run(app.set_up(load_settings()))
+    asyncio.run(set_up(load_settings()))
     return directory
 
 
@@ -72,7 +73,7 @@ def rootblood(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
     def run(*arguments: str, stdin: bytes = b"") -> Outcome:
         # The log belongs to the process, which is pytest's here.
-        monkeypatch.setattr("rootblood.cli.main.configure_logs", lambda _level, _form: None)
+        monkeypatch.setattr("rootblood.logs.configure_logs", lambda _level, _form: None)
         monkeypatch.setattr(sys, "argv", ["rootblood", *arguments])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         capsys.readouterr()

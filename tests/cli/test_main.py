@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import rootblood as package
+from rootblood.cli.main import COMMANDS, load_command
 from tests.cli.conftest import Outcome, Rootblood
 from tests.fakes.engine import FakeEngine
 
@@ -113,3 +114,40 @@ def test_as_a_program_of_its_own(installation: Path) -> None:
 
     status, out, err = run("env", "list")
     assert (1, b"", 1) == (status, out, len(err.splitlines()))
+
+
+HEAVY = {"aiohttp", "alembic", "asyncssh", "docker", "sqlalchemy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loaded"),
+    [
+        (["--version"], set()),
+        (["--help"], set()),
+        *[([noun, "--help"], set()) for noun in ("user", "key", "env", "image", "ban", "db")],
+        (["user", "list"], {"sqlalchemy"}),
+        (["key", "list", "alice"], {"sqlalchemy"}),
+        (["ban", "list"], {"sqlalchemy"}),
+    ],
+)
+def test_a_command_loads_only_what_it_uses(
+    installation: Path, arguments: list[str], loaded: set[str]
+) -> None:
+    program = (
+        "import sys\nfrom rootblood.cli.main import main\n"
+        f"try: main()\nfinally: sys.stderr.write(' '.join(['loaded', *{HEAVY} & sys.modules.keys()]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        check=False,
+        capture_output=True,
+        cwd=installation,
+        text=True,
+    )
+
+    assert {"loaded", *loaded} == set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_itself(name: str) -> None:
+    assert COMMANDS[name].help == load_command(name).get_short_help_str(limit=200)

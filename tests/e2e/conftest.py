@@ -32,12 +32,11 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
     """
     with bare(directory, **extra_env) as installation:
         keys = {name: f"{make_key(directory / f'{name}_key')}.pub" for name in ("alice", "bob")}
-        installation.cli_several(
-            ["setup"],
-            ["user", "add", "alice", "--key-file", keys["alice"], "--password-stdin"],
-            ["user", "add", "bob", "--key-file", keys["bob"]],
-            stdin=ALICE_PASSWORD,
+        installation.cli("setup")
+        installation.cli(
+            *("user", "add", "alice", "--key-file", keys["alice"], "--password-stdin"), stdin=ALICE_PASSWORD
         )
+        installation.cli("user", "add", "bob", "--key-file", keys["bob"])
         yield installation
 
 

@@ -24,23 +24,12 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
+from tests.e2e.forked import run_rootblood
+
 CLIENT_TIMEOUT_S = 180
 """Of what hangs: on a busy machine a client takes ten times as long as on a quiet one."""
 
 _READY = re.compile(r"ready ssh=(?P<host>[0-9.]+):(?P<port>\d+) web=(?P<web>\S+)( metrics=(?P<metrics>\S+))?")
-
-
-_SEVERAL = """
-import json, sys
-from rootblood.cli.main import main
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["rootblood", *arguments]
-    try:
-        main()
-    except SystemExit as end:
-        if end.code:
-            raise
-"""
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = 60, what: str = "the condition") -> None:
@@ -143,25 +132,13 @@ class Installation:
     def cli(
         self, *arguments: str, stdin: str = "", check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run `rootblood ...` as an operator does."""
-        return self._run("-m", "rootblood", *arguments, stdin=stdin, check=check, env=env or {})
-
-    def cli_several(self, *commands: Sequence[str], stdin: str = "") -> None:
-        """Run one command after the other in one process: most of a command's time is Python's own start."""
-        self._run("-c", _SEVERAL, json.dumps(commands), stdin=stdin, check=True, env={})
-
-    def _run(
-        self, *arguments: str, stdin: str, check: bool, env: Mapping[str, str]
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            env={**self.env, **env},
-            cwd=self.directory,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=CLIENT_TIMEOUT_S,
-            check=False,
+        """Run `rootblood ...` as an operator does; see `tests.e2e.forked` for how it is started."""
+        done = run_rootblood(
+            arguments,
+            env={**self.env, **(env or {})},
+            directory=self.directory,
+            stdin=stdin,
+            timeout_s=CLIENT_TIMEOUT_S,
         )
         if check:
             assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from rootblood.stores.sql.database import Database, uninterrupted
 from rootblood.stores.sql.models import Base
-from rootblood.stores.sql.schema import schema_is_current
+from rootblood.stores.sql.revisions import schema_is_current
 
 _INVALID_INDEXES = text(
     "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid"

@@ -15,7 +15,7 @@ from rootblood.errors import ConflictError, InvalidInputError, StoreUnavailableE
 from rootblood.settings import DatabaseSettings, Settings
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.models import LinkRow, LoginSessionRow
-from rootblood.stores.sql.schema import schema_is_current
+from rootblood.stores.sql.revisions import schema_is_current
 
 
 class SqliteCopies:

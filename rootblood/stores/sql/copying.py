@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from rootblood.errors import ConfigurationError, ConflictError
 from rootblood.stores.sql.database import Database, uninterrupted
 from rootblood.stores.sql.models import Base
-from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.stores.sql.revisions import schema_is_current
+from rootblood.stores.sql.schema import upgrade
 
 _BATCH = 500
 """Rows in memory, and in one statement, at a time."""

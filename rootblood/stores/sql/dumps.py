@@ -22,7 +22,7 @@ from rootblood.errors import ConfigurationError, ConflictError, InvalidInputErro
 from rootblood.stores.backups.programs import running
 from rootblood.stores.sql.database import Database, uninterrupted
 from rootblood.stores.sql.models import Base, LinkRow, LoginSessionRow
-from rootblood.stores.sql.schema import VERSION_TABLE, require_known
+from rootblood.stores.sql.revisions import VERSION_TABLE, require_known
 
 _VARIABLES = {
     "host": "PGHOST",

@@ -10,21 +10,14 @@ A new revision is written by hand: copy the newest file, set `down_revision`, ch
 """
 
 import asyncio
-import functools
-from pathlib import Path
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from rootblood.errors import ConfigurationError
 from rootblood.stores.sql.database import Database, uninterrupted
-
-_DIRECTORY = Path(__file__).with_name("migrations")
-
-VERSION_TABLE = "alembic_version"
-"""Has the revision that the database is at."""
+from rootblood.stores.sql.revisions import MIGRATIONS, known_revision, schema_is_current
 
 
 @uninterrupted
@@ -43,48 +36,16 @@ async def upgrade(database: Database) -> bool:
         return await connection.run_sync(_run, revisions)
 
 
-@uninterrupted
-async def schema_is_current(database: Database) -> bool:
-    """Whether the tables are what this version expects; False when they, or the database, are missing.
-
-    Raises:
-        ConfigurationError: a newer RootBlood has changed the schema.
-        StoreUnavailableError: the database does not answer.
-    """
-    if not await database.exists():
-        return False
-    revisions = await asyncio.to_thread(_revisions)
-    async with database.read() as session:
-        connection = await session.connection()
-        return await connection.run_sync(_known_revision) == revisions.get_current_head()
-
-
-@functools.cache
 def _revisions() -> ScriptDirectory:
     """The revisions, all of them read: from here on nothing touches their files."""
-    revisions = ScriptDirectory(_DIRECTORY)
+    revisions = ScriptDirectory(MIGRATIONS)
     list(revisions.walk_revisions())
     return revisions
 
 
-def require_known(revision: str | None) -> None:
-    """Raise `ConfigurationError` for a revision that a newer RootBlood has made; None is before the first."""
-    if revision not in {None, *(known.revision for known in _revisions().walk_revisions())}:
-        raise ConfigurationError(
-            "the database was set up by a newer RootBlood than this one: upgrade RootBlood"
-        )
-
-
-def _known_revision(connection: Connection) -> str | None:
-    """The revision the database is at; None before the first."""
-    current = MigrationContext.configure(connection).get_current_revision()
-    require_known(current)
-    return current
-
-
 def _run(connection: Connection, revisions: ScriptDirectory) -> bool:
     context = MigrationContext.configure(connection)
-    current = _known_revision(connection)
+    current = known_revision(connection)
     # From the newest down to what the database has not had.
     missing = list(revisions.iterate_revisions("head", current))
     with Operations.context(context):

@@ -12,7 +12,7 @@ from rootblood.settings import Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.copies import SqliteCopies
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import schema_is_current
+from rootblood.stores.sql.revisions import schema_is_current
 
 pytestmark = pytest.mark.backend("sqlite")
 

@@ -18,7 +18,8 @@ from rootblood.stores.sql.checking import check
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.dumps import PostgresqlCopies
 from rootblood.stores.sql.logins import SqlLoginStore
-from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.stores.sql.revisions import schema_is_current
+from rootblood.stores.sql.schema import upgrade
 from tests.postgresql import Cluster
 
 pytestmark = pytest.mark.backend("postgresql")

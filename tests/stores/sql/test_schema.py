@@ -6,13 +6,15 @@ import sys
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from rootblood.errors import ConfigurationError
 from rootblood.settings import Settings
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.models import Base
-from rootblood.stores.sql.schema import schema_is_current, upgrade
+from rootblood.stores.sql.revisions import MIGRATIONS, known_revisions, schema_is_current
+from rootblood.stores.sql.schema import upgrade
 from tests.stores.sql.conftest import env_of
 
 UPGRADE = """
@@ -54,6 +56,12 @@ async def test_the_revisions_make_what_the_models_describe(database: Database) -
             table.name: {constraint.name for constraint in table.constraints}
             for table in Base.metadata.tables.values()
         } == await connection.run_sync(constraints)
+
+
+def test_the_names_of_the_files_are_the_revisions() -> None:
+    found = [script.revision for script in ScriptDirectory(MIGRATIONS).walk_revisions()]
+
+    assert found[::-1] == known_revisions()
 
 
 async def test_upgrade_says_whether_it_did_something(bare_database: Database) -> None:
