@@ -36,6 +36,7 @@ from rootblood.web.metrics.census import Census
 from rootblood.web.metrics.listener import MetricsListener
 from rootblood.web.metrics.registry import Registry
 from rootblood.web.server import WebDoor
+from rootblood.web.services import Services
 from rootblood.web.tls import read_tls
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -144,7 +145,7 @@ def _doors(
         settings=settings.ssh,
         metrics=registry,
     )
-    web = WebDoor(
+    services = Services(
         accounts=core.accounts,
         environments=core.environments,
         homes=core.homes,
@@ -162,6 +163,9 @@ def _doors(
         visits=core.visits,
         audit=core.audit,
         presence=presence,
+    )
+    web = WebDoor(
+        services,
         motd=texts.motd,
         tls=read_tls(settings.web),
         settings=settings.web,

@@ -15,26 +15,9 @@ from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Door
 from rootblood.domain.visitors import Visitor
 from rootblood.listening import Listener
-from rootblood.services.accounts import Accounts
-from rootblood.services.administration import Administration
-from rootblood.services.audit import Audit
-from rootblood.services.bans import Bans
-from rootblood.services.environments import Environments
-from rootblood.services.exports import Exports
-from rootblood.services.homes import HomeSizes
-from rootblood.services.imports import Imports
-from rootblood.services.links import Links
-from rootblood.services.logins import Logins
 from rootblood.services.metrics import UNMEASURED, Metrics
-from rootblood.services.outlooks import Outlooks
-from rootblood.services.penalties import Penalties
-from rootblood.services.presence import Presence
-from rootblood.services.takeout import Takeout
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
-from rootblood.services.tokens import Tokens
-from rootblood.services.unpackings import Unpackings
-from rootblood.services.visits import Visits
 from rootblood.settings import WebSettings
 from rootblood.stopping import Stop
 from rootblood.web.api import PREFIX
@@ -76,6 +59,7 @@ from rootblood.web.pages.members import Members
 from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
 from rootblood.web.requests import Requests
+from rootblood.web.services import Services
 from rootblood.web.terminal import TerminalSockets
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -129,23 +113,7 @@ class WebDoor:
     """An HTTP server in front of the services.
 
     Args:
-        accounts: who may come in.
-        environments: where they go.
-        homes: how large what they have there is.
-        outlooks: how long environments run on.
-        imports: take tarballs into them.
-        unpackings: unpack those.
-        logins: who has come in.
-        links: let a browser in, once each.
-        tokens: what programs show in place of a login.
-        exports: homes as tarballs.
-        penalties: from where too many wrong passwords came.
-        bans: from where nobody may come.
-        administration: what administrators do by the API.
-        takeout: accounts as tarballs.
-        visits: remember the last login.
-        audit: what was done to accounts.
-        presence: who is attached, at which door.
+        services: what it is in front of.
         motd: what a new terminal shows, safe to show; None leaves that to the image.
         tls: of the door itself; None where it has none.
         settings: limits, and what stands in front.
@@ -154,80 +122,50 @@ class WebDoor:
 
     def __init__(
         self,
+        services: Services,
         *,
-        accounts: Accounts,
-        environments: Environments,
-        homes: HomeSizes,
-        outlooks: Outlooks,
-        imports: Imports,
-        unpackings: Unpackings,
-        logins: Logins,
-        links: Links,
-        tokens: Tokens,
-        exports: Exports,
-        penalties: Penalties,
-        bans: Bans,
-        administration: Administration,
-        takeout: Takeout,
-        visits: Visits,
-        audit: Audit,
-        presence: Presence,
         motd: str | None,
         tls: ssl.SSLContext | None,
         settings: WebSettings,
         metrics: Metrics = UNMEASURED,
     ) -> None:
+        self._services = services
         self._settings = settings
         self._metrics = metrics
-        self._terminals = Terminals(environments, motd)
+        self._terminals = Terminals(services.environments, motd)
         self._tls = tls
         self._clients = Clients(settings)
         self._doorkeeper = Doorkeeper(
-            accounts=accounts,
-            logins=logins,
-            penalties=penalties,
-            visits=visits,
+            accounts=services.accounts,
+            logins=services.logins,
+            penalties=services.penalties,
+            visits=services.visits,
             clients=self._clients,
             metrics=metrics,
         )
-        self._ban_guard = BanGuard(bans, self._clients, metrics)
-        self._bans = bans
-        self._penalties = penalties
-        self._administration = administration
-        self._health = Health(accounts, environments)
-        self._accounts = accounts
-        self._environments = environments
-        self._homes = homes
-        self._outlooks = outlooks
-        self._imports = imports
-        self._unpackings = unpackings
-        self._presence = presence
-        self._logins = logins
-        self._links = links
-        self._tokens = tokens
-        self._exports = exports
-        self._audit = audit
-        self._authentication = ApiAuthentication(self._doorkeeper, tokens)
+        self._ban_guard = BanGuard(services.bans, self._clients, metrics)
+        self._health = Health(services.accounts, services.environments)
+        self._authentication = ApiAuthentication(self._doorkeeper, services.tokens)
         self._downloads = Downloads(self._authentication)
         self._requests = Requests()
         self._sockets: TerminalSockets | None = None
         self._server: web.Server | None = None
-        self._tmux_sessions = TmuxSessions(environments)
+        self._tmux_sessions = TmuxSessions(services.environments)
         self._calls = Calls(
-            accounts,
+            services.accounts,
             Operations(
-                accounts=accounts,
-                environments=environments,
-                links=links,
-                logins=logins,
+                accounts=services.accounts,
+                environments=services.environments,
+                links=services.links,
+                logins=services.logins,
                 tmux_sessions=self._tmux_sessions,
-                penalties=penalties,
-                homes=homes,
-                outlooks=outlooks,
-                presence=presence,
+                penalties=services.penalties,
+                homes=services.homes,
+                outlooks=services.outlooks,
+                presence=services.presence,
             ),
-            TarballOperations(exports, takeout),
-            LeavingOperations(accounts, administration, penalties),
+            TarballOperations(services.exports, services.takeout),
+            LeavingOperations(services.accounts, services.administration, services.penalties),
         )
 
     def apply(self, settings: WebSettings, motd: str | None, tls: ssl.SSLContext | None) -> None:
@@ -329,6 +267,7 @@ class WebDoor:
 
     def _application(self) -> web.Application:
         """All routes, with what holds for each of them."""
+        services = self._services
         base = urlsplit(self._settings.public_url or "").path
         assets = Assets()
         pages = Pages(assets, base)
@@ -340,16 +279,15 @@ class WebDoor:
             terminals=self._terminals,
         )
         self._sockets = terminal.sockets
-        tmux_sessions = TmuxSessions(self._environments)
         dashboard = Dashboard(
             members=members,
-            environments=self._environments,
-            homes=self._homes,
-            outlooks=self._outlooks,
-            presence=self._presence,
-            tmux_sessions=tmux_sessions,
-            logins=self._logins,
-            exports=self._exports,
+            environments=services.environments,
+            homes=services.homes,
+            outlooks=services.outlooks,
+            presence=services.presence,
+            tmux_sessions=self._tmux_sessions,
+            logins=services.logins,
+            exports=services.exports,
             pages=pages,
         )
         routes = [
@@ -358,40 +296,40 @@ class WebDoor:
             *LoginPages(self._doorkeeper, pages).routes(),
             *dashboard.routes(),
             *AccountPage(
-                doorkeeper=self._doorkeeper, members=members, accounts=self._accounts, pages=pages
+                doorkeeper=self._doorkeeper, members=members, accounts=services.accounts, pages=pages
             ).routes(),
-            *LinkPages(doorkeeper=self._doorkeeper, links=self._links, pages=pages).routes(),
-            *ExportPages(members=members, exports=self._exports, pages=pages).routes(),
-            *LiveExports(self._exports, self._downloads).routes(),
-            *SpooledExports(self._exports, self._downloads).routes(),
+            *LinkPages(doorkeeper=self._doorkeeper, links=services.links, pages=pages).routes(),
+            *ExportPages(members=members, exports=services.exports, pages=pages).routes(),
+            *LiveExports(services.exports, self._downloads).routes(),
+            *SpooledExports(services.exports, self._downloads).routes(),
             *ImportPage(members, pages).routes(),
-            *TokenPages(members=members, tokens=self._tokens, pages=pages).routes(),
+            *TokenPages(members=members, tokens=services.tokens, pages=pages).routes(),
             *terminal.routes(),
             *Api(
-                accounts=self._accounts,
-                environments=self._environments,
-                logins=self._logins,
-                links=self._links,
-                tokens=self._tokens,
-                audit=self._audit,
-                homes=self._homes,
-                outlooks=self._outlooks,
-                presence=self._presence,
+                accounts=services.accounts,
+                environments=services.environments,
+                logins=services.logins,
+                links=services.links,
+                tokens=services.tokens,
+                audit=services.audit,
+                homes=services.homes,
+                outlooks=services.outlooks,
+                presence=services.presence,
                 tmux_sessions=self._tmux_sessions,
                 authentication=self._authentication,
                 base=base,
                 others=[
-                    *ExportOperations(self._exports, base).operations(),
-                    *ImportOperations(self._imports, self._unpackings, base).operations(),
-                    *AccountOperations(self._accounts, self._administration, base).operations(),
+                    *ExportOperations(services.exports, base).operations(),
+                    *ImportOperations(services.imports, services.unpackings, base).operations(),
+                    *AccountOperations(services.accounts, services.administration, base).operations(),
                     *EnvironmentOperations(
-                        self._accounts,
-                        self._environments,
-                        self._homes,
-                        self._outlooks,
-                        self._administration,
+                        services.accounts,
+                        services.environments,
+                        services.homes,
+                        services.outlooks,
+                        services.administration,
                     ).operations(),
-                    *BanOperations(self._bans, self._penalties).operations(),
+                    *BanOperations(services.bans, services.penalties).operations(),
                 ],
             ).routes(),
         ]

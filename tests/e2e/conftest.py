@@ -1,6 +1,7 @@
 """One installation with one server for all tests that do not need their own."""
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ def make_installation(directory: Path, **extra_env: str) -> Iterator[Installatio
         keys = {name: f"{make_key(directory / f'{name}_key')}.pub" for name in ("alice", "bob")}
         installation.cli("setup")
         installation.cli(
-            "user", "add", "alice", "--key-file", keys["alice"], "--password-stdin", stdin=ALICE_PASSWORD
+            *("user", "add", "alice", "--key-file", keys["alice"], "--password-stdin"), stdin=ALICE_PASSWORD
         )
         installation.cli("user", "add", "bob", "--key-file", keys["bob"])
         yield installation
@@ -124,6 +125,18 @@ def alice(installation: Installation, server: Server) -> Client:
 @pytest.fixture
 def bob(installation: Installation, server: Server) -> Client:
     return client_of(installation, server, "bob")
+
+
+@pytest.fixture
+def newcomer(installation: Installation, server: Server, tmp_path: Path) -> Iterator[Client]:
+    """A new account on the shared server, with alice's key and password, for a test that changes it."""
+    name = f"new-{secrets.token_hex(4)}"
+    key = installation.directory / "alice_key"
+    installation.cli(
+        "user", "add", name, "--key-file", f"{key}.pub", "--password-stdin", stdin=ALICE_PASSWORD
+    )
+    yield Client(tmp_path, name, server.port, key)
+    installation.cli("user", "delete", name, "--yes", check=False)  # unless the test did
 
 
 @pytest.fixture

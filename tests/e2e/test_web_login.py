@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ALICE_PASSWORD
+from tests.e2e.conftest import ALICE_PASSWORD, make_installation
 from tests.e2e.installation import Client, Installation, Server, free_port
 from tests.e2e.test_auth import with_password
 
@@ -24,6 +25,8 @@ class Curl:
     url: str
     jar: Path
     options: list[str] = field(default_factory=list)
+    name: str = "alice"
+    """Of the account."""
 
     def fetch(self, path: str, *options: str) -> tuple[int, str]:
         """Status and body."""
@@ -51,7 +54,7 @@ class Curl:
         return self.fetch(path, "--header", f"Origin: {origin or self.url}", *options)
 
     def log_in(self, password: str = ALICE_PASSWORD) -> int:
-        return self.post("/login", "/login", name="alice", password=password)[0]
+        return self.post("/login", "/login", name=self.name, password=password)[0]
 
     @property
     def is_logged_in(self) -> bool:
@@ -63,11 +66,18 @@ def curl(server: Server, tmp_path: Path) -> Curl:
     return Curl(server.web_url, tmp_path / "cookies")
 
 
+@pytest.fixture(scope="module")
+def own_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """For the tests here that need a server with other settings, one after the other."""
+    with make_installation(tmp_path_factory.mktemp("login")) as made:
+        yield made
+
+
 @contextmanager
 def browsing(installation: Installation, **settings: str) -> Iterator[tuple[Server, Curl]]:
     """A server and a browser that is not logged in."""
     with installation.serving(**settings) as server:
-        yield server, Curl(server.web_url, installation.directory / "cookies")
+        yield server, Curl(server.web_url, installation.directory / f"cookies-{secrets.token_hex(4)}")
 
 
 def test_in_and_out(curl: Curl) -> None:
@@ -92,20 +102,18 @@ def test_another_site_changes_nothing(curl: Curl) -> None:
 
 
 def test_the_environment_of_the_browser_is_that_of_ssh(
-    own_installation: Installation, tmp_path: Path
+    installation: Installation, newcomer: Client, curl: Curl
 ) -> None:
-    with browsing(own_installation) as (server, curl):
-        curl.log_in()
-        assert "Your environment runs." in curl.post("/environment/start", "/")[1]
-        assert "<dd>running</dd>" in curl.fetch("/")[1]
-        userhash = own_installation.userhash("alice")
-        assert own_installation.containers() == [f"rb_{userhash}"]
+    curl.name = newcomer.name
+    curl.log_in()
+    assert "Your environment runs." in curl.post("/environment/start", "/")[1]
+    assert "<dd>running</dd>" in curl.fetch("/")[1]
+    userhash = installation.userhash(newcomer.name)
+    assert f"rb_{userhash}" in installation.containers()
+    assert newcomer.output("echo $HOME") == f"/home/{userhash}\n"
 
-        alice = Client(tmp_path, "alice", server.port, own_installation.directory / "alice_key")
-        assert alice.output("echo $HOME") == f"/home/{userhash}\n"
-
-        assert curl.post("/environment/stop", "/")[0] == 303
-        assert "<dd>stopped</dd>" in curl.fetch("/")[1]
+    assert curl.post("/environment/stop", "/")[0] == 303
+    assert "<dd>stopped</dd>" in curl.fetch("/")[1]
 
 
 def test_it_lasts_over_a_restart_of_the_server(own_installation: Installation) -> None:
@@ -116,22 +124,24 @@ def test_it_lasts_over_a_restart_of_the_server(own_installation: Installation) -
         assert curl.is_logged_in
 
 
-def test_an_operator_ends_it_from_another_process(own_installation: Installation) -> None:
-    with browsing(own_installation) as (_, curl):
-        for command in (["lock", "alice"], ["unlock", "alice"]):
-            own_installation.cli("user", "unlock", "alice")
-            assert curl.log_in() == 303
-            own_installation.cli("user", *command)
-            assert not curl.is_logged_in
-
+def test_an_operator_ends_it_from_another_process(
+    installation: Installation, newcomer: Client, curl: Curl
+) -> None:
+    curl.name = newcomer.name
+    for command in (["lock", newcomer.name], ["unlock", newcomer.name]):
+        installation.cli("user", "unlock", newcomer.name)
         assert curl.log_in() == 303
-        own_installation.cli("user", "passwd", "alice", "--password-stdin", stdin="another password")
+        installation.cli("user", *command)
         assert not curl.is_logged_in
-        assert curl.log_in() == 403
-        assert curl.log_in("another password") == 303
 
-        own_installation.cli("user", "delete", "alice", "--yes")
-        assert not curl.is_logged_in
+    assert curl.log_in() == 303
+    installation.cli("user", "passwd", newcomer.name, "--password-stdin", stdin="another password")
+    assert not curl.is_logged_in
+    assert curl.log_in() == 403
+    assert curl.log_in("another password") == 303
+
+    installation.cli("user", "delete", newcomer.name, "--yes")
+    assert not curl.is_logged_in
 
 
 def test_it_expires(own_installation: Installation) -> None:
@@ -150,11 +160,8 @@ def test_over_tls(own_installation: Installation) -> None:
         capture_output=True,
     )  # fmt: skip
     (directory / "key.pem").chmod(0o600)
-    own_installation.extra_env = {
-        "ROOTBLOOD_WEB__TLS_CERT_FILE": "cert.pem",
-        "ROOTBLOOD_WEB__TLS_KEY_FILE": "key.pem",
-    }
-    with browsing(own_installation) as (server, curl):
+    tls = {"ROOTBLOOD_WEB__TLS_CERT_FILE": "cert.pem", "ROOTBLOOD_WEB__TLS_KEY_FILE": "key.pem"}
+    with browsing(own_installation, **tls) as (server, curl):
         curl.options = ["--cacert", str(directory / "cert.pem")]
         assert server.web_url.startswith("https://127.0.0.1:")
         assert curl.log_in() == 303
@@ -162,10 +169,10 @@ def test_over_tls(own_installation: Installation) -> None:
         assert "__Host-rootblood\t" in curl.jar.read_text()
 
     (directory / "key.pem").chmod(0o644)
-    refused = own_installation.cli("serve", check=False)
+    refused = own_installation.cli("serve", check=False, env=tls)
     assert refused.returncode == 1
     assert "chmod 600" in refused.stderr
-    assert own_installation.cli("doctor", check=False).returncode == 1
+    assert own_installation.cli("doctor", check=False, env=tls).returncode == 1
 
 
 def test_wrong_passwords_count_at_both_doors_together(own_installation: Installation, tmp_path: Path) -> None:
@@ -193,18 +200,17 @@ def test_wrong_passwords_count_at_both_doors_together(own_installation: Installa
         assert curl.log_in() == 303
 
 
-def test_a_program_opens_a_session_for_a_browser(own_installation: Installation) -> None:
-    with browsing(own_installation) as (_, curl):
-        body = json.dumps({"name": "alice", "password": ALICE_PASSWORD})
-        status, text = curl.fetch(
-            "/api/v1/session", "--header", "Content-Type: application/json", "--data", body
-        )
-        assert status == 201
-        session = json.loads(text)
-        assert session["environment"]["state"] == "running"
-        assert len(own_installation.containers()) == 1
+def test_a_program_opens_a_session_for_a_browser(
+    installation: Installation, newcomer: Client, curl: Curl
+) -> None:
+    body = json.dumps({"name": newcomer.name, "password": ALICE_PASSWORD})
+    status, text = curl.fetch("/api/v1/session", "--header", "Content-Type: application/json", "--data", body)
+    assert status == 201
+    session = json.loads(text)
+    assert session["environment"]["state"] == "running"
+    assert f"rb_{installation.userhash(newcomer.name)}" in installation.containers()
 
-        path = session["url"].removeprefix(curl.url)
-        assert curl.post(path, path)[0] == 303
-        assert curl.is_logged_in
-        assert curl.fetch(path)[0] == 410
+    path = session["url"].removeprefix(curl.url)
+    assert curl.post(path, path)[0] == 303
+    assert curl.is_logged_in
+    assert curl.fetch(path)[0] == 410

@@ -6,7 +6,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
+from rootblood.web.services import Services
 from rootblood.web.tls import read_tls
 from tests.e2e.installation import free_port
 from tests.fakes.engine import FakeEngine, FakeHost
@@ -172,24 +173,11 @@ class House:
 
     def door(self, settings: WebSettings, penalties: PenaltySettings | None = None) -> WebDoor:
         """A door that does not serve yet."""
+        services = {part.name: getattr(self, part.name) for part in fields(Services)}
+        if penalties is not None:
+            services["penalties"] = Penalties(penalties)
         return WebDoor(
-            accounts=self.accounts,
-            environments=self.environments,
-            homes=self.homes,
-            outlooks=self.outlooks,
-            imports=self.imports,
-            unpackings=self.unpackings,
-            logins=self.logins,
-            links=self.links,
-            tokens=self.tokens,
-            exports=self.exports,
-            penalties=Penalties(penalties) if penalties is not None else self.penalties,
-            bans=self.bans,
-            administration=self.administration,
-            takeout=self.takeout,
-            visits=self.visits,
-            audit=self.audit,
-            presence=self.presence,
+            Services(**services),
             motd=None,
             tls=read_tls(settings),
             settings=settings,

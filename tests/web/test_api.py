@@ -515,6 +515,15 @@ def test_the_document_is_openapi_3_1(document: dict[str, Any]) -> None:
     assert len(CALLS) + len(ADMIN_CALLS) == len(names) == len(set(names))
 
 
+def test_it_says_what_fields_are_and_what_operations_are_about(document: dict[str, Any]) -> None:
+    properties = document["components"]["schemas"]["Export"]["properties"]
+    assert "When it is deleted." == properties["expires_at"]["description"]
+    (cursor, _) = document["paths"]["/activity"]["get"]["parameters"]
+    assert cursor["schema"]["description"].startswith("`next_cursor` of the answer before")
+    assert ["exports"] == document["paths"]["/exports/{id}"]["get"]["tags"]
+    assert ["admin/bans"] == document["paths"]["/admin/bans"]["post"]["tags"]
+
+
 def test_all_that_it_refers_to_is_in_it(document: dict[str, Any]) -> None:
     found = set(references(document))
 

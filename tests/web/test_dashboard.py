@@ -13,7 +13,7 @@ from rootblood.domain.accounts import Account
 from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import EnvironmentState, RestartReason
 from rootblood.domain.leases import LeaseKind
-from rootblood.web.pages import dashboard
+from rootblood.web.pages import dashboard, progress
 from tests.web.conftest import Browser, House, NewBrowser
 
 ELSEWHERE = Actor(Door.SSH, "203.0.113.7")
@@ -23,6 +23,12 @@ SESSIONS = (
     "$5\t1760000000\t1760000000\t0\t1\tgone\t\n"
     "made up by the account\n"
 )
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done at once is done, on a machine that is busy elsewhere as well."""
+    monkeypatch.setattr(progress, "_PATIENCE_S", 60)
 
 
 @pytest.fixture

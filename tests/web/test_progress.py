@@ -190,7 +190,10 @@ async def test_a_browser_that_leaves_before_the_first_line(
     assert 200 == (await logged_in.get("/")).status
 
 
-async def test_one_that_runs_already_needs_no_page(logged_in: Browser, house: House, alice: Account) -> None:
+async def test_one_that_runs_already_needs_no_page(
+    logged_in: Browser, house: House, alice: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_PATIENCE_S", 60)
     await house.environments.start(alice)
     answer = await logged_in.press("/environment/start")
     assert (303, "/") == (answer.status, answer.location)

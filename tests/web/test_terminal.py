@@ -133,7 +133,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
 
     application.on_shutdown.append(stop)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=5)
-    async with asyncio.timeout(60), ttyd.listening(terminals.path):
+    async with asyncio.timeout(120), ttyd.listening(terminals.path):
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         made = Door(f"http://127.0.0.1:{runner.addresses[0][1]}", ttyd, terminals, sockets)
@@ -352,7 +352,7 @@ async def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
 
     application.on_shutdown.append(stop)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=10)
-    async with asyncio.timeout(60), ttyd.listening(path):
+    async with asyncio.timeout(120), ttyd.listening(path):
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/terminal/ws"

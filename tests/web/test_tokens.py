@@ -21,7 +21,7 @@ async def make(browser: Browser, fields: list[tuple[str, str]]) -> tuple[int, st
 
 async def test_a_token_is_made_shown_once_and_deleted(browser: Browser) -> None:
     await browser.log_in()
-    assert "There is none." in (await browser.get("/tokens")).text
+    assert "None yet." in (await browser.get("/tokens")).text
 
     status, page = await make(
         browser,
@@ -63,7 +63,7 @@ async def test_one_that_is_not_whole_is_not_made(browser: Browser, fields: list[
     status, page = await make(browser, fields)
 
     assert (422, True) == (status, "A token needs a name" in page)
-    assert "There is none." in page
+    assert "None yet." in page
 
 
 async def test_nobody_makes_one_without_a_login_or_from_elsewhere(browser: Browser, house: House) -> None:

@@ -12,8 +12,15 @@ from rootblood import __version__
 from rootblood.domain.tokens import ADMIN_SCOPES
 from rootblood.web.api import PREFIX
 from rootblood.web.api.auth import CSRF_HEADER
+from rootblood.web.api.docstrings import describe
 from rootblood.web.api.problems import Problem
 from rootblood.web.api.table import Operation
+
+_ABOUT = (
+    "Programs send a token, which the site's page on API tokens makes, as `Authorization: Bearer`. Whatever "
+    "fails is told as RFC 9457 has it, `application/problem+json`; its `detail` says what to do next. All "
+    "times are in UTC."
+)
 
 _REF = "#/components/schemas/{model}"
 _PATH_PART = re.compile(r"\{(\w+)\}")
@@ -60,7 +67,7 @@ def document_of(operations: Sequence[Operation], base: str) -> dict[str, Any]:
     failures = {status for operation in operations for status in _failures_of(operation)}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "RootBlood", "version": __version__},
+        "info": {"title": "RootBlood", "version": __version__, "description": _ABOUT},
         "servers": [{"url": base + PREFIX}],
         "paths": paths,
         "components": {
@@ -89,12 +96,14 @@ def _schemas_of(operations: Sequence[Operation]) -> dict[str, Any]:
             modes[operation.gives] = "serialization"  # in which no field is ever left out
     _, schemas = models_json_schema(list(modes.items()), ref_template=_REF)
     defined: dict[str, Any] = schemas["$defs"]
+    describe(modes, defined)
     return defined
 
 
 def _described(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
+        "tags": [_tag(operation)],
         "summary": operation.summary,
         "description": f"A token needs the scope `{operation.scope.value}`{_for_whom(operation)}.",
         "security": [
@@ -132,6 +141,12 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described
 
 
+def _tag(operation: Operation) -> str:
+    """What documentation lists it under: what it is about."""
+    first, *others = operation.path.strip("/").split("/")
+    return f"{first}/{others[0]}" if first == "admin" else first
+
+
 def _for_whom(operation: Operation) -> str:
     return ", which only administrators' have" if operation.scope in ADMIN_SCOPES else ""
 
@@ -156,6 +171,7 @@ def _path_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if operation.asks is not None:
         asked = operation.asks.model_json_schema()
+        describe([operation.asks], {operation.asks.__name__: asked})
         for name, schema in asked["properties"].items():
             required = name in asked.get("required", [])
             yield {"name": name, "in": "query", "required": required, "schema": schema}

@@ -88,6 +88,7 @@ let failures = 0;
 let outage = ""; // what the door said as it went away, until it is back
 let timer = 0;
 let control = false;
+let remembering = Promise.resolve(); // until the address says which session is shown
 
 connect();
 
@@ -131,7 +132,7 @@ function connect() {
       failures = 0;
       outage = "";
       terminal.reset(); // what is there now is the door's to draw
-      remember(session, before);
+      remembering = remember(session, before);
       state("Connected", "open");
     }
     waiting += data.length;
@@ -385,8 +386,14 @@ element("sessions").addEventListener("toggle", async () => {
     return;
   }
   const list = element("session-list");
-  const found = (await sessions()) ?? [];
+  const [found] = await Promise.all([sessions(), remembering]);
   list.replaceChildren();
+  if (!found?.length) {
+    const item = document.createElement("li");
+    item.textContent = found ? "None is open." : "The list cannot be had now.";
+    list.append(item);
+    return;
+  }
   for (const session of found) {
     const link = document.createElement("a");
     link.href = `?session=${session.number}`;

@@ -25,6 +25,7 @@ from rootblood.services.outlooks import Outlooks
 from rootblood.services.penalties import Penalties
 from rootblood.services.presence import Presence
 from rootblood.services.tmux import TmuxSessions
+from rootblood.web.agents import browser_name
 from rootblood.web.pages.links import PATH as LINK_PATH
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -154,7 +155,7 @@ class Operations:
             for activity in (attached.activities or ["-"])
         ]
         rows += [
-            (shown(login.address), moment(login.created_at), "browser", shown(login.user_agent))
+            (shown(login.address), moment(login.created_at), "browser", shown(browser_name(login.user_agent)))
             for login in logins
         ]
         outlook = outlook_rows(await self._outlooks.of(account, running=running), datetime.now(UTC))

@@ -14,6 +14,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from rootblood.domain.rendering import size, span
 from rootblood.domain.text import escape_controls
+from rootblood.web.agents import browser_name
 from rootblood.web.assets import Assets
 
 FORMS_REFERRER_POLICY = "same-origin"
@@ -42,6 +43,7 @@ class Pages:
             lstrip_blocks=True,
         )
         environment.filters["visible"] = escape_controls
+        environment.filters["browser"] = browser_name
         environment.filters["moment"] = _moment
         environment.filters["ago"] = _ago
         environment.filters["size"] = size
@@ -64,7 +66,7 @@ class Pages:
 
     def refusal(self, _request: web.Request, status: HTTPStatus, text: str) -> web.Response:
         """A response that says what went wrong."""
-        return self.render("message.html", status=status, title=status.phrase, text=text)
+        return self.render("message.html", status=status, title=status.phrase.capitalize(), text=text)
 
     def redirect(self, path: str) -> web.Response:
         """A response that sends the browser to a page of this site, by GET."""

@@ -16,6 +16,25 @@ from rootblood.web.pages.members import Fields, Members
 _DAYS = (1, 7, 30, 90, 365)
 _MAX_NAME_CHARS = 64
 
+_MEANINGS = {
+    Scope.SESSION_READ: "see the sessions",
+    Scope.SESSION_WRITE: "log a browser in, end sessions",
+    Scope.ENVIRONMENT_READ: "see state, use and who is attached",
+    Scope.ENVIRONMENT_WRITE: "start, stop, restart, remove",
+    Scope.ACTIVITY_READ: "see what was done to the account",
+    Scope.IMPORT_WRITE: "unpack tarballs in the home",
+    Scope.KEYS_READ: "see the SSH keys",
+    Scope.KEYS_WRITE: "add and delete SSH keys: as good as a login",
+    Scope.EXPORT_READ: "download the home",
+    Scope.EXPORT_WRITE: "prepare and delete tarballs",
+    Scope.LOGINS_READ: "see which browsers are logged in",
+    Scope.LOGINS_WRITE: "log browsers out",
+    Scope.TOKENS_READ: "see the tokens",
+    Scope.TOKENS_WRITE: "make tokens like itself, delete any",
+    Scope.ADMIN_READ: "see all accounts, environments and bans",
+    Scope.ADMIN_WRITE: "change them: as good as a login to each",
+}
+
 
 class TokenPages:
     """The list of an account's tokens, and the form that makes one.
@@ -71,7 +90,7 @@ class TokenPages:
             status=status,
             form_token=visitor.form_token,
             tokens=await self._tokens.list(visitor.account),
-            scopes=[scope for scope in Scope if scope in scopes_of(visitor.account)],
+            scopes=[(scope, _MEANINGS[scope]) for scope in Scope if scope in scopes_of(visitor.account)],
             days=_DAYS,
             message=message,
             secret=secret,

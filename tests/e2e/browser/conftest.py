@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright, expect
 
-from tests.e2e.browser.pages import Window, window
+from tests.e2e.browser.pages import WAIT_MS, Window, window
 from tests.e2e.installation import Client, Server
 
 FLAGS = [
@@ -21,7 +22,16 @@ FLAGS = [
     "--disable-component-update",
 ]
 
+expect.set_options(timeout=WAIT_MS)
+
 OpenWindow = Callable[..., AbstractAsyncContextManager[Window]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the tests here share an event loop, and with it a browser: starting one takes seconds."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 @pytest.fixture
@@ -32,8 +42,9 @@ def artefacts(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium; tests have windows of their own in it."""
     chromium = shutil.which("chromium")
     assert chromium is not None, "there is no chromium: scripts/test-tools installs it"
     async with async_playwright() as playwright:

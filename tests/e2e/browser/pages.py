@@ -10,8 +10,8 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
-WAIT_MS = 20_000
-"""For what an environment has to do first."""
+WAIT_MS = 60_000
+"""For whatever a page is to show; on a machine that does much at once, it only guards against a hang."""
 
 _NETWORK = re.compile(r"Failed to load resource|WebSocket connection to")
 """What Chromium says of a door that refuses or is away, which tests have on purpose."""
@@ -19,7 +19,7 @@ _NETWORK = re.compile(r"Failed to load resource|WebSocket connection to")
 
 @dataclass
 class Window:
-    """A browser of its own: its tabs share cookies, storage and clipboard with nobody else."""
+    """As a browser of its own: its tabs share cookies and storage with no other window."""
 
     context: BrowserContext
     url: str
@@ -47,10 +47,18 @@ class Window:
         return page
 
     async def terminal(self, query: str = "") -> "TerminalTab":
-        """A new tab with a terminal in it that shows something."""
+        """A new tab with a terminal in it that shows something, and keeps its session over a reload."""
         tab = TerminalTab(await self.open(f"/terminal{query}"))
         await tab.wait_connected()
+        await tab.wait_remembered()
         return tab
+
+    async def wait_attached(self, terminals: int) -> None:
+        """Wait until so many terminals show a session of the account; leaving one takes a moment."""
+        attached = None
+        while attached != terminals:
+            answer = await self.context.request.get(f"{self.url}/api/v1/sessions")
+            attached = sum(session["attached"] for session in (await answer.json())["sessions"])
 
     async def shoot(self, page: Page, name: str) -> None:
         """Keep a screenshot."""
@@ -72,6 +80,7 @@ async def window(browser: Browser, url: str, artefacts: Path, **options: Any) ->
         **options: of `Browser.new_context`: colours, size, touch.
     """
     context = await browser.new_context(**options)
+    context.set_default_timeout(WAIT_MS)
     opened = Window(context, url, artefacts)
     try:
         yield opened
@@ -106,11 +115,15 @@ class TerminalTab:
         return self.page.locator("#notice")
 
     async def wait_connected(self) -> None:
-        await expect(self.state).to_have_text("Connected", timeout=WAIT_MS)
+        await expect(self.state).to_have_text("Connected")
+
+    async def wait_remembered(self) -> None:
+        """Wait until the page has asked which session it got: a reload before that might get another."""
+        await expect(self.page).to_have_url(re.compile(r"\?session=\d+$"))
 
     async def wait_for(self, text: str | re.Pattern[str]) -> None:
         """Wait until the screen shows `text`."""
-        await expect(self.screen).to_contain_text(text, timeout=WAIT_MS)
+        await expect(self.screen).to_contain_text(text)
 
     async def wait_prompt(self) -> None:
         """Wait for a shell that takes input; what is typed before may be drawn twice."""
@@ -132,6 +145,11 @@ class TerminalTab:
         found = answer.search(await self.screen.inner_text())
         assert found is not None
         return int(found[1]), int(found[2])
+
+    async def wait_smaller(self, before: tuple[int, int]) -> None:
+        """Wait until rows and columns are fewer; a size takes a moment on its way, and shells are fast."""
+        while any(now >= then for now, then in zip(await self.size(), before, strict=True)):
+            pass
 
     async def menu(self, name: str) -> Locator:
         """Open a menu of the bar; what is in it."""

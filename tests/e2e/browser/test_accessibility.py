@@ -13,7 +13,7 @@ from tests.e2e.browser.pages import TerminalTab, Window, fill_login
 from tests.e2e.conftest import ALICE_PASSWORD
 from tests.e2e.installation import Client
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("alices_sessions")]
+pytestmark = pytest.mark.usefixtures("alices_sessions")
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js")
 
@@ -106,6 +106,7 @@ async def test_by_keyboard_alone(open_window: OpenWindow) -> None:
     async with open_window(color_scheme="light") as window:
         page = await window.open()
         press = page.keyboard.press
+        await expect(page.get_by_label("Name")).to_be_focused()  # which may come after the page
         assert "Name" == await focused(page)
         await page.keyboard.type("alice")
         await press("Tab")

@@ -7,11 +7,11 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.browser.conftest import OpenWindow
-from tests.e2e.browser.pages import WAIT_MS, TerminalTab
+from tests.e2e.browser.pages import TerminalTab
 from tests.e2e.conftest import ALICE_PASSWORD
 from tests.e2e.installation import Installation, Server
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("alices_sessions")]
+pytestmark = pytest.mark.usefixtures("alices_sessions")
 
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
 
@@ -53,6 +53,7 @@ async def test_several_terminals(open_window: OpenWindow) -> None:
         await one.wait_for("this is 1")
         await expect(one.page).to_have_title("my title - RootBlood")
 
+        await window.wait_attached(1)
         other = await window.terminal()  # what was left is the second
         await other.wait_for("this is 2")
         for tab, text in ((one, "this is 1"), (other, "this is 2"), (one, "this is 1")):
@@ -195,9 +196,7 @@ async def test_font_size_and_colours_are_kept(open_window: OpenWindow) -> None:
             await expect(tab.page.locator("html")).to_have_class("light")
             font = await tab.screen.evaluate("node => getComputedStyle(node).fontSize")
             assert "24px" == font
-            rows, columns = await tab.size()
-            assert rows < before[0]
-            assert columns < before[1]
+            await tab.wait_smaller(before)
             await tab.page.reload()
             await tab.wait_connected()
         menu = await tab.menu("Settings")
@@ -243,4 +242,4 @@ async def test_a_phone_has_a_key_bar(open_window: OpenWindow) -> None:
         await tab.type("echo /usr/lib/rootbl")
         await keys.get_by_role("button", name="Tab").tap()
         await tab.wait_for("/usr/lib/rootblood/")
-        await expect(tab.state).to_have_text("Connected", timeout=WAIT_MS)
+        await expect(tab.state).to_have_text("Connected")

@@ -9,12 +9,10 @@ import pytest
 from playwright.async_api import expect
 
 from tests.e2e.browser.conftest import OpenWindow
-from tests.e2e.browser.pages import WAIT_MS, TerminalTab, fill_login
+from tests.e2e.browser.pages import TerminalTab, fill_login
 from tests.e2e.conftest import ALICE_PASSWORD
 from tests.e2e.installation import Client, Installation, free_port
 from tests.e2e.terminal import terminal
-
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.mark.usefixtures("alices_sessions")
@@ -44,14 +42,11 @@ async def test_log_in_type_see_resize_and_reload(open_window: OpenWindow) -> Non
 
         before = await tab.size()
         await page.set_viewport_size({"width": 900, "height": 500})
-        # The size takes a moment on its way; the shell may be faster.
-        await tab.enter(f"while stty size | grep '{before[0]} {before[1]}'; do sleep 0.1; done")
-        rows, columns = await tab.size()
-        assert rows < before[0]
-        assert columns < before[1]
+        await tab.wait_smaller(before)
 
         await tab.enter("clear; echo left $((1)) here")
         await tab.wait_for("left 1 here")
+        await tab.wait_remembered()
         await page.reload()
         await tab.wait_for("left 1 here")
 
@@ -135,7 +130,7 @@ async def test_a_logout_in_one_tab_closes_the_terminal_in_another(open_window: O
         tab = await window.terminal()
         await tab.wait_prompt()
         await start.get_by_role("button", name="Log out", exact=True).first.click()
-        await expect(tab.notice).to_contain_text("You are logged out", timeout=2_000)
+        await expect(tab.notice).to_contain_text("You are logged out")
         await window.shoot(tab.page, "terminal-logged-out")
         await tab.page.get_by_role("button", name="Log in").click()
         await expect(tab.page.get_by_label("Password")).to_be_visible()
@@ -147,7 +142,7 @@ async def test_an_environment_that_is_stopped_is_seen_to_start(open_window: Open
         page = await window.log_in("alice", ALICE_PASSWORD)
         await page.locator("summary", has_text="Stop").click()
         await page.get_by_role("button", name="Stop now").click()
-        await expect(page.get_by_text("stopped", exact=True)).to_be_visible(timeout=WAIT_MS)
+        await expect(page.get_by_text("stopped", exact=True)).to_be_visible()
         await page.add_init_script(_NOTE_STATES)
         await page.get_by_role("link", name="Terminal").click()
         await TerminalTab(page).wait_prompt()
