@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import asyncssh
 import pytest
 
 from rootblood.domain.environments import container_name
+from rootblood.ssh.connection import _ACCOUNT_FRESH_S
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
-from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api, wait_until
 from tests.e2e.outcomes import refusal, says_ok
 from tests.e2e.terminal import terminal
 from tests.e2e.test_auth import PERMISSION_DENIED, with_password
@@ -293,7 +295,10 @@ def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Inst
             console.stdin.write(b"status\n")
             console.stdin.flush()
             assert b"there is no container" in console.stdout.readline()
+            answered_at = time.monotonic()
             own_installation.cli("user", "lock", "alice")
+            # What the door has just found out about the account is good for a moment.
+            wait_until(lambda: time.monotonic() > answered_at + _ACCOUNT_FRESH_S)
             console.stdin.write(b"start\nhelp\n")
             console.stdin.flush()
             assert console.wait(CLIENT_TIMEOUT_S) == 1
