@@ -41,7 +41,13 @@ asyncio.run(serve())
 """
 
 
-@pytest.mark.parametrize(("started_by", "last_word"), [([], b"stop at once "), (["nohup"], b"reload ")])
+@pytest.mark.parametrize(
+    ("started_by", "last_word"),
+    [
+        (["env", "--default-signal=HUP"], b"stop at once "),  # whatever the tests themselves were started by
+        (["nohup"], b"reload "),
+    ],
+)
 def test_a_hangup_reloads_and_that_of_a_closed_terminal_stops(
     started_by: list[str], last_word: bytes
 ) -> None:

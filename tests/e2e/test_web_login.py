@@ -120,7 +120,7 @@ def test_it_lasts_over_a_restart_of_the_server(own_installation: Installation) -
     port = str(free_port())
     with browsing(own_installation, ROOTBLOOD_WEB__PORT=port) as (_, curl):
         assert curl.log_in() == 303
-    with browsing(own_installation, ROOTBLOOD_WEB__PORT=port) as (_, curl):
+    with own_installation.serving(ROOTBLOOD_WEB__PORT=port):
         assert curl.is_logged_in
 
 
