@@ -152,7 +152,7 @@ def kill_again_and_again(house: House, load: Load, choose: random.Random) -> Non
             assert house.port == run.ssh_port
         time.sleep(choose.choice([choose.uniform(0, 0.6), choose.uniform(0, 0.6), choose.uniform(0.6, 2.5)]))
         if number == KILLS:
-            wait_until(lambda: load.done.keys() >= GOOD_ENDS, what="a good end of each kind")
+            wait_until(lambda: load.done.keys() >= GOOD_ENDS, timeout_s=180, what="a good end of each kind")
         assert -signal.SIGKILL == run.stop(signal.SIGKILL), run.stderr
 
 
