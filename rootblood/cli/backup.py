@@ -11,6 +11,7 @@ import typer
 from rootblood.app import open_core, open_restores
 from rootblood.cli.output import note, print_json, say
 from rootblood.domain.backups import Form, Manifest
+from rootblood.domain.rendering import counted
 from rootblood.errors import ConfigurationError
 from rootblood.setting_up import finish_restore
 from rootblood.settings import Settings, load_settings, settings_file
@@ -90,7 +91,8 @@ def restore(
         print_json(done.as_json())
     else:
         what = "is whole" if dry_run else "is restored"
-        say(f"backup {done.id} {what}: {len(done.accounts)} accounts, {len(done.parts)} parts")
+        parts = f"{counted(len(done.accounts), 'account')}, {counted(len(done.parts), 'part')}"
+        say(f"backup {done.id} {what}: {parts}")
     _end(done)
 
 

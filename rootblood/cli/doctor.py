@@ -11,6 +11,7 @@ from rootblood.app import build_engine, open_core
 from rootblood.cli.output import explain, print_json, say
 from rootblood.domain.environments import Environment, EnvironmentState
 from rootblood.domain.images import Images
+from rootblood.domain.rendering import counted
 from rootblood.errors import ConfigurationError, RootBloodError
 from rootblood.link.keys import read_link_keys
 from rootblood.records import database_name
@@ -57,7 +58,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
     async def database() -> str:
         async with open_core(settings) as core:
-            return f"{len(await core.accounts.list())} accounts, {database_name(settings)}"
+            return f"{counted(len(await core.accounts.list()), 'account')}, {database_name(settings)}"
 
     async def engine() -> str:
         engine = build_engine(settings)

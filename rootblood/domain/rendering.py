@@ -52,6 +52,11 @@ def shown(text: str, max_chars: int = 60) -> str:
     return escaped if len(escaped) <= max_chars else escaped[: max_chars - 3] + "..."
 
 
+def counted(count: float, noun: str) -> str:
+    """So many of something, whose plural ends in s."""
+    return f"{count:.12g} {noun}" if count == 1 else f"{count:.12g} {noun}s"
+
+
 def size(count: int) -> str:
     """A number of bytes."""
     if 0 < count < _MIB:
@@ -136,7 +141,7 @@ def status_rows(
     if usage is not None:
         rows += [
             ("memory", f"{size(usage.memory_bytes)} of {size(details.memory_limit_bytes)}"),
-            ("cpu", f"{usage.cpus:.2f} of {details.cpu_limit:g} cores"),
+            ("cpu", f"{usage.cpus:.2f} of {counted(details.cpu_limit, 'core')}"),
             ("processes", f"{usage.pids} of {details.pids_limit}"),
         ]
     if home is not None:

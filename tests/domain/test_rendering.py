@@ -6,7 +6,7 @@ import pytest
 
 from rootblood.domain.environments import RestartReason
 from rootblood.domain.homes import HomeSize
-from rootblood.domain.rendering import ENDS, LAST_STOPS, home_size, moment, shown, size, span, table
+from rootblood.domain.rendering import ENDS, LAST_STOPS, counted, home_size, moment, shown, size, span, table
 
 AT = datetime(2026, 11, 23, 18, 4, 5, tzinfo=UTC)
 
@@ -25,6 +25,14 @@ AT = datetime(2026, 11, 23, 18, 4, 5, tzinfo=UTC)
 )
 def test_lengths_of_time(seconds: float, text: str) -> None:
     assert text == span(seconds)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 cores"), (1, "1 core"), (1.0, "1 core"), (1.5, "1.5 cores"), (1234567, "1234567 cores")],
+)
+def test_numbers_of_things(count: float, text: str) -> None:
+    assert text == counted(count, "core")
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_status_tells_state_image_and_use(alice: Client, rescue: Client, server:
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in rescue.output("status").splitlines())
     assert rows["state"].startswith("running since 20")
     assert re.fullmatch(r"\d+ MiB of 1.0 GiB", rows["memory"])
-    assert re.fullmatch(r"\d+\.\d\d of 1 cores", rows["cpu"])
+    assert re.fullmatch(r"\d+\.\d\d of 1 core", rows["cpu"])
     assert re.fullmatch(r"\d+ of 512", rows["processes"])
     assert "chaospine" in rows["image"]
 

@@ -197,7 +197,7 @@ async def test_status_says_when_it_is_full(rig: Rig) -> None:
     rig.engine.usage = Usage(memory_bytes=5 * 1024 * 1024, cpus=0.25, pids=PIDS_LIMIT)
     assert await rig.console.run("status") == 0
     assert "processes  64 of 64\nthe limit of processes is reached" in rig.screen.written
-    assert "memory     5 MiB of 1.0 GiB\ncpu        0.25 of 1 cores\n" in rig.screen.written
+    assert "memory     5 MiB of 1.0 GiB\ncpu        0.25 of 1 core\n" in rig.screen.written
 
 
 async def test_status_of_what_was_killed(rig: Rig) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from rootblood.domain.rendering import size, span
+from rootblood.domain.rendering import counted, size, span
 from rootblood.domain.text import escape_controls
 from rootblood.web.agents import browser_name
 from rootblood.web.assets import Assets
@@ -46,6 +46,7 @@ class Pages:
         environment.filters["browser"] = browser_name
         environment.filters["moment"] = _moment
         environment.filters["ago"] = _ago
+        environment.filters["counted"] = counted
         environment.filters["size"] = size
         environment.globals.update(base=base, asset=assets.path)
         self._templates = {name: environment.get_template(name) for name in sources}
