@@ -176,24 +176,20 @@ async def test_the_pages_without_a_script(
     await expect(page).to_have_url(f"{server.web_url}/")
     await expect(page.get_by_role("region", name="Environment")).to_contain_text("running")
 
-    # A session by SSH, ended here: by the keyboard alone.
-    shell = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-        newcomer.argv(options=["-tt"]),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    sessions = page.get_by_role("region", name="Sessions")
-    while not await sessions.get_by_text("shown in 1 terminal").count():
-        await page.reload()
-    await expect(sessions).to_contain_text("bash")
-    await sessions.locator("summary").focus()
-    await page.keyboard.press("Enter")
-    await look(page, artefacts, f"dashboard-{name}")
-    await page.keyboard.press("Tab")
-    await page.keyboard.press("Enter")
-    await expect(sessions).to_contain_text("None.")
-    shell.communicate(timeout=60)
+    with newcomer.open(options=["-tt"]) as shell:
+        sessions = page.get_by_role("region", name="Sessions")
+        session = sessions.get_by_role("listitem").filter(has_text="shown in 1 terminal")
+        # The page is what was so when it was asked for, and a session's first program becomes bash a moment later.
+        while not await session.filter(has_text="bash").count():
+            await page.reload()
+        # Ended by the keyboard alone.
+        await sessions.locator("summary").focus()
+        await page.keyboard.press("Enter")
+        await look(page, artefacts, f"dashboard-{name}")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await expect(sessions).to_contain_text("None.")
+        shell.communicate(timeout=60)
 
     await page.get_by_role("link", name="Keys and password").click()
     await page.get_by_label("Public key").fill("hello")
