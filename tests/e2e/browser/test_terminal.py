@@ -61,6 +61,24 @@ async def test_several_terminals(open_window: OpenWindow) -> None:
             await tab.wait_for(text)
 
 
+async def test_tabs_that_are_opened_at_once_keep_each_its_own_session(open_window: OpenWindow) -> None:
+    """As a browser does that opens its windows again."""
+    async with open_window() as window:
+        await window.log_in("alice", ALICE_PASSWORD)
+        queries = ("", "?session=new", "", "?session=new", "?session=none%20such")
+        tabs = await asyncio.gather(*(window.terminal(query) for query in queries))
+        addresses = [tab.page.url for tab in tabs]
+        assert len(queries) == len(set(addresses))
+        await asyncio.gather(*(tab.page.reload() for tab in tabs))
+        for tab, address in zip(tabs, addresses, strict=True):
+            await tab.wait_connected()
+            await tab.wait_prompt()
+            await tab.page.bring_to_front()
+            await tab.enter("clear; echo number=$ROOTBLOOD_SESSION.")
+            await tab.wait_for(f"number={address.partition('=')[2]}.")
+            assert address == tab.page.url
+
+
 async def test_the_end_of_a_session_offers_a_new_one(open_window: OpenWindow) -> None:
     async with open_window(color_scheme="dark") as window:
         await window.log_in("alice", ALICE_PASSWORD)
@@ -229,6 +247,15 @@ async def test_a_phone_has_a_key_bar(open_window: OpenWindow) -> None:
         await tab.type("c")
         await tab.wait_for("^C")
         await expect(control).to_have_attribute("aria-pressed", "false")
+
+        await tab.enter("cat -v")
+        for letter in "\u00fc\u00df":  # their last five bits are those of Ctrl-\ and of Ctrl-_
+            await control.tap()
+            await tab.page.keyboard.insert_text(letter)
+        await tab.enter("")
+        await tab.wait_for("M-CM-<M-CM-^_")
+        await expect(control).to_have_attribute("aria-pressed", "false")
+        await tab.page.keyboard.press("Control+c")
 
         await tab.type("clear; echo hal")
         await keys.get_by_role("button", name="Left").tap()
