@@ -1,9 +1,12 @@
 """A connection of the door: aiohttp's own, but for how it answers to what is no request of HTTP.
 
-Such a thing never comes to a route, so nothing that stands in front of the routes sees it. aiohttp tells its own
-version and Python's then, repeats what came, and leaves a traceback in the log: of anybody who cares to send a
-few bytes, as scanners of the internet do all day.
+Such a thing never comes to a route, so nothing that stands in front of the routes sees it. aiohttp tells its
+own version and Python's then, repeats what came, and leaves a traceback in the log: of anybody who cares to
+send a few bytes, as scanners of the internet do all day.
 """
+
+import asyncio
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -16,9 +19,19 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Connection(web.RequestHandler):
-    """One connection, and the requests on it."""
+    """One connection, and the requests on it; there is no access log.
+
+    Args:
+        server: answers them.
+        options: of aiohttp's own class.
+    """
 
     __slots__ = ()
+
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        loop = asyncio.get_running_loop()
+        no_log: Any = None  # which it takes, whatever its annotation says
+        super().__init__(server, loop=loop, access_log=no_log, **options)
 
     @override
     def handle_error(

@@ -72,7 +72,7 @@ _HANDSHAKE_TIMEOUT_S = 10.0  # asyncio's own default is a minute
 
 
 class _Site(web.BaseSite):
-    """aiohttp's SockSite, which has no say in how long a TLS handshake may take, nor in what a connection is."""
+    """aiohttp's SockSite, which has no say in how long a TLS handshake takes and in what a connection is."""
 
     def __init__(
         self,
@@ -245,8 +245,6 @@ class WebDoor:
         self._metrics.connected(Door.WEB)
         return Connection(
             self._server,
-            loop=asyncio.get_running_loop(),
-            access_log=None,
             # Counts from the start of a connection and after each response, so it bounds slow headers too.
             keepalive_timeout=self._settings.keepalive_s,
         )

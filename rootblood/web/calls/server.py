@@ -58,8 +58,6 @@ class Calls:
             return None
         return Connection(
             web.Server(partial(self._respond, account, self.url), handler_cancellation=True),
-            loop=asyncio.get_running_loop(),
-            access_log=None,
             auto_decompress=False,  # `rb` compresses nothing
             keepalive_timeout=_REQUEST_TIMEOUT_S,  # from the start of the connection, so for the headers too
             lingering_time=0,
