@@ -61,7 +61,7 @@ from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
 from rootblood.web.requests import Requests
 from rootblood.web.services import Services
-from rootblood.web.terminal import TerminalSockets
+from rootblood.web.terminal.sockets import TerminalSockets
 
 _log = structlog.stdlib.get_logger(__name__)
 

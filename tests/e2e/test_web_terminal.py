@@ -20,7 +20,7 @@ from rootblood.errors import NotFoundError
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.settings import EngineSettings, Settings
-from rootblood.web.terminal import TerminalSockets
+from rootblood.web.terminal.sockets import TerminalSockets
 from tests.e2e.installation import Client, Installation, wait_until
 from tests.e2e.terminal import terminal
 

@@ -21,7 +21,9 @@ from rootblood.domain.rendering import over_first_row
 from rootblood.errors import EnvironmentBrokenError, StoreUnavailableError
 from rootblood.link.pool import StepListener
 from rootblood.services.ttyd import Terminal, TerminalSize, connect
-from rootblood.web.terminal import ENDED_CODE, FAILED_CODE, MAX_SOCKETS, TerminalSockets, parse_size
+from rootblood.web.terminal.endings import ENDED_CODE, FAILED_CODE
+from rootblood.web.terminal.sockets import MAX_SOCKETS, TerminalSockets
+from rootblood.web.terminal.websocket import parse_size
 from tests.fakes.ttyd import FakeTtyd, SocketStream, connect_stream
 
 ALICE = Account(

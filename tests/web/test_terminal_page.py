@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 
 from rootblood.domain.accounts import Account
-from rootblood.web.terminal import TerminalSockets
+from rootblood.web.terminal.sockets import TerminalSockets
 from tests.web.conftest import Browser, House, NewBrowser
 
 UPGRADE = {
