@@ -22,6 +22,8 @@ LOGGED_OUT = Ending(4401, "you are logged out")
 FAILED_CODE = 4503
 """There is no terminal, and the reason says why: a message of `RootBloodError`."""
 
+TOO_MANY = Ending(FAILED_CODE, "you have too many terminals open: close some")
+
 ENDED_CODE = 4504
 """The environment has ended, and the reason says why. The page does not connect anew by itself: that would
 undo what somebody may have meant, and nobody would have read why."""

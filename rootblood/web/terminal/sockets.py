@@ -12,7 +12,7 @@ from rootblood.domain.tmux import NEW, is_session
 from rootblood.domain.visitors import Visitor
 from rootblood.errors import RootBloodError
 from rootblood.link.waiting import first_of
-from rootblood.web.terminal.endings import LOGGED_OUT, NOT_FROM_THERE, RESTARTING
+from rootblood.web.terminal.endings import LOGGED_OUT, NOT_FROM_THERE, RESTARTING, TOO_MANY
 from rootblood.web.terminal.websocket import TerminalOpener, TerminalSocket
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -68,6 +68,12 @@ class TerminalSockets:
             raise web.HTTPServiceUnavailable(text=f"{RESTARTING.reason}; try again in a moment")
         account = await self._admit(request)
         connection = TerminalSocket(request, peer=self._address_of(request), session=session)
+        if len(self._open.get(account.userhash, ())) >= MAX_SOCKETS:
+            # A page learns nothing of a WebSocket that is refused, but of one that is closed.
+            await connection.prepare()
+            connection.end(TOO_MANY)
+            await connection.close()
+            return connection.response
         with self._listed(account, connection):
             # A logout while the first answer was on its way found nothing to close.
             await self._admit(request)
@@ -137,8 +143,6 @@ class TerminalSockets:
     @contextmanager
     def _listed(self, account: Account, connection: TerminalSocket) -> Iterator[None]:
         mine = self._open.setdefault(account.userhash, set())
-        if len(mine) >= MAX_SOCKETS:
-            raise web.HTTPTooManyRequests(text="too many terminals; close some")
         mine.add(connection)
         try:
             yield
