@@ -56,7 +56,7 @@ def calls(house: House) -> Calls:
             links=house.links,
             logins=house.logins,
             tmux_sessions=TmuxSessions(house.environments),
-            penalties=Penalties(PenaltySettings(free_failures=2)),
+            penalties=Penalties(PenaltySettings(free_failures=2, first_s=600)),
             homes=house.homes,
             outlooks=house.outlooks,
             presence=house.presence,

@@ -37,7 +37,9 @@ async def test_several_terminals(open_window: OpenWindow) -> None:
 
         menu = await one.menu("Sessions")
         await expect(menu.get_by_role("listitem")).to_have_count(1)
+        before = one.page.url
         await menu.get_by_role("link", name="New session").click()
+        await expect(one.page).not_to_have_url(before)  # until then it is the old page, connected and all
         await one.wait_connected()
         await one.wait_prompt()
         await one.enter("echo this is $((2))")
@@ -236,11 +238,13 @@ async def test_a_phone_has_a_key_bar(open_window: OpenWindow) -> None:
         keys = page.get_by_role("toolbar", name="Keys")
         control = keys.get_by_role("button", name="Ctrl")
 
-        await tab.enter("cat -v")
-        await tab.wait_for("cat -v")
-        for key in ("Esc", "Left", "Up"):
+        await tab.enter("echo re''ady; cat -v")
+        await tab.wait_for("ready")  # from here on the tty shows what is typed, and not the shell
+        shown = ""
+        for key, sent in (("Esc", "^["), ("Left", "^[[D"), ("Up", "^[[A")):
             await keys.get_by_role("button", name=key).tap()
-        await tab.wait_for("^[^[[D^[[A")
+            shown += sent
+            await tab.wait_for(shown)  # an Esc with another key at its heels is Alt, to tmux
         await control.tap()
         await expect(control).to_have_attribute("aria-pressed", "true")
         await window.shoot(page, "terminal-phone")
@@ -248,7 +252,8 @@ async def test_a_phone_has_a_key_bar(open_window: OpenWindow) -> None:
         await tab.wait_for("^C")
         await expect(control).to_have_attribute("aria-pressed", "false")
 
-        await tab.enter("cat -v")
+        await tab.enter("clear; echo re''ady again; cat -v")
+        await tab.wait_for("ready again")
         for letter in "\u00fc\u00df":  # their last five bits are those of Ctrl-\ and of Ctrl-_
             await control.tap()
             await tab.page.keyboard.insert_text(letter)
