@@ -349,8 +349,8 @@ class Exports:
         """
         mine = await asyncio.to_thread(self._spool.list, account.userhash)
         surplus = len(mine) - (self._settings.spool_max_of_account - 1)
-        oldest = sorted(reversed(mine), key=lambda export: export.state is not ExportState.FAILED)
-        for export in oldest[: max(0, surplus)]:
+        expendable = sorted(mine, key=lambda one: (one.state is not ExportState.FAILED, one.created_at))
+        for export in expendable[: max(0, surplus)]:
             await asyncio.to_thread(self._spool.delete, export)
 
     def _as_it_goes(self, export: Export) -> Export:

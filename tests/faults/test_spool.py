@@ -201,9 +201,11 @@ def test_what_has_expired_goes_by_itself(house: Installation, tmp_path: Path) ->
     with house.serving() as server:
         alice = client_of(house, server, "alice")
         alice.output("mv large ../large")
+        for path in spool_of(house).glob("*/*"):  # or the new one pushes out another
+            path.unlink()
         assert take(alice, tmp_path / "kept.tar.gz")[0] == 0
         kept = spooled(house)
-        assert "tar.gz" in kept
+        assert ["json", "tar.gz"] == kept
     with house.serving(**settings) as server:
         alice = client_of(house, server, "alice")
         drive = drive_of(alice)
