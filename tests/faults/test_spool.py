@@ -14,6 +14,7 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation
+from tests.e2e.holding import gzip_held
 from tests.e2e.installation import Client, Installation, docker_api, wait_until
 from tests.e2e.test_export_drive import scp
 
@@ -53,6 +54,11 @@ def outcome(house: Installation) -> tuple[str, str]:
     return newest["state"], newest["error"]
 
 
+def times_made(house: Installation) -> int:
+    """How many tarballs of alice's have been kept, by her activity."""
+    return house.cli("user", "activity", "alice", "--json").stdout.count("kept here for a while")
+
+
 def processes(house: Installation, *programs: str) -> list[str]:
     """Command lines, in alice's environment, in which one of these programs runs."""
     with docker_api() as api:
@@ -90,12 +96,11 @@ def test_a_server_killed_in_mid_spool(house: Installation, tmp_path: Path) -> No
     with house.serving() as server:
         alice = client_of(house, server, "alice")
         before = alice.output(DIGEST)
-        with spooling(alice, tmp_path) as copy:
-            wait_until(
-                lambda: any(path.stat().st_size for path in spool_of(house).glob("*/*.part")), timeout_s=30
-            )
+        with gzip_held(alice), spooling(alice, tmp_path) as copy:
+            wait_until(lambda: spooled(house) == ["json", "part"], what="a tarball on its way")
+            wait_until(lambda: processes(house, "/usr/bin/gzip") != [], what="what compresses it")
             server.stop(signal.SIGKILL)
-            assert copy.wait(30) != 0
+            assert copy.wait(60) != 0
     assert (spooled(house), list(tmp_path.iterdir())) == (["json", "part"], [])
     wait_until(
         lambda: processes(house, "rootblood/export", "/usr/bin/tar", "/usr/bin/gzip") == [],
@@ -196,15 +201,18 @@ def test_what_has_expired_goes_by_itself(house: Installation, tmp_path: Path) ->
     with house.serving() as server:
         alice = client_of(house, server, "alice")
         alice.output("mv large ../large")
+        for path in spool_of(house).glob("*/*"):  # or the new one pushes out another
+            path.unlink()
         assert take(alice, tmp_path / "kept.tar.gz")[0] == 0
         kept = spooled(house)
-        assert "tar.gz" in kept
+        assert ["json", "tar.gz"] == kept
     with house.serving(**settings) as server:
         alice = client_of(house, server, "alice")
         drive = drive_of(alice)
         assert "tar.gz" in drive.sftp("ls")
+        before = times_made(house)
         with spooling(alice, tmp_path) as copy:
-            wait_until(lambda: spooled(house) != kept, what="a new one")
-            copy.wait(30)
+            copy.wait(60)  # in vain, if it takes longer than the tarball is kept
+        wait_until(lambda: times_made(house) > before, what="a new one")
         wait_until(lambda: spooled(house) == kept, what="the new one having gone, and none else")
         alice.output("mv ../large large")
