@@ -77,6 +77,7 @@ def test_homes_are_the_same_on_every_image(site: Site, tmp_path: Path) -> None:
 
     # At once: a terminal is told why, and nobody else's connection ends.
     output = tmp_path / "output"
+    output.touch()
     with (
         alice.open("cat") as at_work,
         terminal(tmp_path, bob.argv(options=["-tt"]), columns=120) as window,

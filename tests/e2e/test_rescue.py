@@ -14,7 +14,7 @@ from rootblood.ssh.connection import _ACCOUNT_FRESH_S
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
 from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api, wait_until
 from tests.e2e.outcomes import refusal, says_ok
-from tests.e2e.terminal import terminal
+from tests.e2e.terminal import terminal, until_size
 from tests.e2e.test_auth import PERMISSION_DENIED, with_password
 
 
@@ -77,9 +77,12 @@ def test_sessions_lists_what_runs_in_tmux(alice: Client, rescue: Client) -> None
     alice.output(
         "mkdir -p -m 700 /run/rootblood; tmux -S /run/rootblood/tmux -f /dev/null new-session -d 'sleep 600'"
     )
-    listed = rescue.output("sessions")
-    alice.output("tmux -S /run/rootblood/tmux kill-server")
-    assert re.search(r"^TMUX +SINCE +RUNS\ndetached +20[0-9: -]+ UTC +\w+$", listed, re.MULTILINE), listed
+    table = re.compile(r"^TMUX +SINCE +RUNS\ndetached +20[0-9: -]+ UTC +\w+$", re.MULTILINE)
+    try:
+        # An environment that is slow to answer is not waited for, and then listed without its tmux.
+        wait_until(lambda: table.search(rescue.output("sessions")) is not None, what="the session")
+    finally:
+        alice.output("tmux -S /run/rootblood/tmux kill-server")
 
 
 def test_processes_are_seen_from_outside_and_escaped(alice: Client, rescue: Client, bob: Client) -> None:
@@ -157,8 +160,8 @@ def test_shell_on_a_terminal_and_back(rescue: Client, tmp_path: Path) -> None:
         window.enter("stty size; id -un; echo $LANG")
         window.wait_for("\n30 90\nalice\nC.UTF-8")
         window.resize(101, 33)
-        window.enter("stty size")
-        window.wait_for("\n33 101")
+        window.enter(until_size(101, 33))
+        window.wait_for("\nit has 33 101")
         window.enter("sh -c 'echo slee''ps; exec sleep 600'")
         window.wait_for("\nsleeps")
         window.press("C-c")
