@@ -318,7 +318,7 @@ class RescueSession(RequestedSession):
             self.complain("there are no files here: this is the rescue console, and only a console")
             return FAILED
         console = Console(
-            account=self._connection.account,
+            account=self._connection.login.account,
             environments=self._connection.environments,
             visitors=self._connection.siblings,
             screen=self,

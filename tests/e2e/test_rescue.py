@@ -10,7 +10,7 @@ import asyncssh
 import pytest
 
 from rootblood.domain.environments import container_name
-from rootblood.ssh.connection import _ACCOUNT_FRESH_S
+from rootblood.ssh.login import ACCOUNT_FRESH_S
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
 from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api, wait_until
 from tests.e2e.outcomes import refusal, says_ok
@@ -301,7 +301,7 @@ def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Inst
             answered_at = time.monotonic()
             own_installation.cli("user", "lock", "alice")
             # What the door has just found out about the account is good for a moment.
-            wait_until(lambda: time.monotonic() > answered_at + _ACCOUNT_FRESH_S)
+            wait_until(lambda: time.monotonic() > answered_at + ACCOUNT_FRESH_S)
             console.stdin.write(b"start\nhelp\n")
             console.stdin.flush()
             assert console.wait(CLIENT_TIMEOUT_S) == 1
