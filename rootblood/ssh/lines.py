@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 import asyncssh
@@ -37,9 +38,11 @@ class Lines:
         self._ended = True
         self._arrived.set()
 
-    def forget(self) -> None:
-        """Take none of those that wait."""
+    def take_all(self) -> Sequence[str]:
+        """Those that wait now, none where there is none."""
+        taken = [*self._waiting]
         self._waiting.clear()
+        return taken
 
     @property
     def are_many(self) -> bool:

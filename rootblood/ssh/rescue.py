@@ -90,10 +90,9 @@ class RescueSession(RequestedSession):
     def eof_received(self) -> bool:
         if self._shell is not None and self._shell.is_there:
             self._shell.feed_eof()
-        else:
-            if self._unfinished:
-                self.line_received(self._unfinished)
-            self.input_ended()
+        elif self._unfinished:
+            self.line_received(self._unfinished)
+        self.input_ended()
         return True  # what was asked for is still to be answered
 
     @override
@@ -133,7 +132,7 @@ class RescueSession(RequestedSession):
 
     def interrupted(self) -> None:
         """Ctrl-C: forget the line, and those typed ahead."""
-        self._lines.forget()
+        self._lines.take_all()
         if self._editor is not None:
             self._editor.clear()
             if self._question is not None:
@@ -162,6 +161,8 @@ class RescueSession(RequestedSession):
     async def shell(self, account: Account) -> int:
         """Hand the terminal to a shell in the environment, and return its exit status."""
         self._shell = RescueShell(self._connection, self._channel, self._gone)
+        for line in self._lines.take_all():  # typed ahead, for whatever has the terminal next
+            self._shell.feed(f"{line}\r".encode())
         try:
             return await self._shell.run(account, lambda: self._pty, self._environment)
         finally:

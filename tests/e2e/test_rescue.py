@@ -1,6 +1,7 @@
 """The rescue console: what works when the environment does not."""
 
 import asyncio
+import os
 import re
 import time
 from dataclasses import replace
@@ -170,6 +171,29 @@ def test_shell_on_a_terminal_and_back(rescue: Client, tmp_path: Path) -> None:
         window.wait_for("exit\nalice rescue>")
         window.enter("quit")
         window.wait_for("status=0")
+
+
+def test_what_is_typed_ahead_of_the_shell_is_the_shell_s(rescue: Client) -> None:
+    done = rescue.run(options=["-tt"], stdin=b"shell\necho $((6 * 7)) ahead; exit 3\n")
+    assert b"42 ahead" in done.stdout
+    assert done.returncode == 0  # the console's, which had nothing more to read
+
+
+def test_input_that_ends_while_the_shell_has_it_ends_the_console_too(alice: Client, rescue: Client) -> None:
+    with rescue.open(options=["-tt"]) as console:
+        assert console.stdin is not None
+        assert console.stdout is not None
+        console.stdin.write(b"shell\n")
+        console.stdin.flush()
+        seen = b""
+        while b"bash-5" not in seen:
+            seen += (more := os.read(console.stdout.fileno(), 4096))
+            assert more, seen
+        console.stdin.write(b"until [ -e ~/go ]; do sleep 0.1; done; exit\n")
+        console.stdin.close()
+        alice.output("touch ~/go")
+        assert console.wait(CLIENT_TIMEOUT_S) == 0
+    alice.output("rm ~/go")
 
 
 def test_shell_as_a_command_has_the_shell_s_status(rescue: Client, tmp_path: Path) -> None:
