@@ -207,6 +207,10 @@ class Installation:
             rows = api.containers(all=True, filters={"label": f"rootblood.instance={self.instance}"})
             return sorted(row["Names"][0].removeprefix("/") for row in rows)
 
+    def environments(self) -> list[str]:
+        """As `containers`, without helpers: Docker takes a moment to remove one that has ended."""
+        return [name for name in self.containers() if name.startswith("rb_")]
+
     def destroy(self) -> None:
         """Remove every container, volume and network of this installation, and its names of images."""
         label = {"label": f"rootblood.instance={self.instance}"}

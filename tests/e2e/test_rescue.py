@@ -329,7 +329,7 @@ def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Inst
             console.stdin.write(b"start\nhelp\n")
             console.stdin.flush()
             assert console.wait(CLIENT_TIMEOUT_S) == 1
-        assert own_installation.containers() == []
+        assert own_installation.environments() == []
 
 
 async def test_nothing_is_forwarded_and_there_are_no_files(rescue: Client) -> None:
