@@ -57,8 +57,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 @pytest.fixture(scope="session")
 def server(installation: Installation) -> Iterator[Server]:
-    """The shared installation's server."""
-    with installation.serving() as server:
+    """The shared installation's server, started as an operator starts it."""
+    with installation.serving_program() as server:
         yield server
 
 

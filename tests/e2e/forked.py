@@ -1,8 +1,9 @@
 """Runs `rootblood ...` without starting Python and importing it all anew: forked off a process that has that.
 
 What runs is the real thing, in a process of its own, with its own arguments, streams, environment and
-directory; it only takes a tenth of the time to start, which counts where tests give a thousand commands.
-`Installation.start` starts servers as programs, and `tests/cli/test_main.py` commands.
+directory; it only takes a tenth of the time to start, which counts where tests give a thousand commands and
+start two hundred servers. `tests/cli/test_main.py` starts commands as programs, and `Installation.start`
+servers where it is asked to.
 """
 
 import atexit
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,6 +58,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for number, file in enumerate(files):
     os.dup2(file, number)
     os.close(file)
+# What Python made at its start knows whether the files of then could seek.
+sys.stdin = open(0, closefd=False)
+sys.stdout = open(1, "w", closefd=False)
+sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
 os.environ.clear()
 os.environ.update(env)
 os.chdir(directory)
@@ -91,33 +97,86 @@ def _forks() -> _Forks:
 
 
 class Forked:
-    """A command that runs, or has run."""
+    """A command that runs, or has run. It is used as a `subprocess.Popen` is."""
 
-    def __init__(self, answer: socket.socket) -> None:
+    def __init__(self, answer: socket.socket, stdout: IO[bytes] | None = None) -> None:
         self._answer = answer
+        self._status: int | None = None
         self.pid = int(answer.recv(_MAX_ANSWER_BYTES))
+        self.stdout = stdout
+
+    def poll(self) -> int | None:
+        """Its exit status, or None while it runs; negative is the signal that killed it."""
+        if self._status is None:
+            self._answer.setblocking(False)  # noqa: FBT003 - the socket's own method
+            with suppress(BlockingIOError):
+                self._receive_status()
+        return self._status
 
     def wait(self, timeout_s: float | None = None) -> int:
-        """Its exit status once it has ended; negative is the signal that killed it. To be called once.
+        """Its exit status once it has ended; negative is the signal that killed it.
 
         Raises:
-            TimeoutError: it has not ended; it can be waited for again.
+            subprocess.TimeoutExpired: it has not ended; it can be waited for again.
         """
-        self._answer.settimeout(timeout_s)
-        status = int(self._answer.recv(_MAX_ANSWER_BYTES))
+        if self._status is None:
+            self._answer.settimeout(timeout_s)
+            try:
+                return self._receive_status()
+            except TimeoutError as error:
+                raise subprocess.TimeoutExpired("rootblood", timeout_s or 0) from error
+        return self._status
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _receive_status(self) -> int:
+        self._status = int(self._answer.recv(_MAX_ANSWER_BYTES))
         self._answer.close()
-        return status
+        return self._status
 
 
 def fork_rootblood(
-    arguments: Sequence[str], *, env: Mapping[str, str], directory: Path, streams: Sequence[IO[Any]]
+    arguments: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    directory: Path,
+    streams: Sequence[IO[Any]],
+    stdout: IO[bytes] | None = None,
 ) -> Forked:
-    """Start one command; `streams` are its stdin, stdout and stderr."""
+    """Start one command.
+
+    Args:
+        arguments: what follows `rootblood`.
+        env: all of its environment.
+        directory: where it runs.
+        streams: its stdin, stdout and stderr.
+        stdout: where its stdout can be read, if that is a pipe.
+    """
     request = json.dumps([["rootblood", *arguments], dict(env), str(directory)]).encode()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         _forks().send(request, [*(stream.fileno() for stream in streams), theirs.fileno()])
-    return Forked(ours)
+    return Forked(ours, stdout)
+
+
+def fork_server(*, env: Mapping[str, str], directory: Path, log: IO[bytes]) -> Forked:
+    """Start `rootblood serve`, with a pipe from its stdout, and with `log` as its stderr."""
+    reading, writing = os.pipe()
+    stdout = os.fdopen(reading, "rb")
+    with Path(os.devnull).open("rb") as nothing, os.fdopen(writing, "wb") as written:
+        return fork_rootblood(
+            ["serve"], env=env, directory=directory, streams=(nothing, written, log), stdout=stdout
+        )
 
 
 def run_rootblood(
@@ -138,10 +197,10 @@ def run_rootblood(
         command = fork_rootblood(arguments, env=env, directory=directory, streams=(input_, output, errors))
         try:
             status = command.wait(timeout_s)
-        except TimeoutError as error:
-            os.kill(command.pid, signal.SIGKILL)
+        except subprocess.TimeoutExpired:
+            command.kill()
             command.wait()
-            raise subprocess.TimeoutExpired(["rootblood", *arguments], timeout_s) from error
+            raise
         output.seek(0)
         errors.seek(0)
         return subprocess.CompletedProcess(["rootblood", *arguments], status, output.read(), errors.read())

@@ -24,7 +24,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
-from tests.e2e.forked import run_rootblood
+from tests.e2e.forked import Forked, fork_server, run_rootblood
 from tests.programs import running
 
 CLIENT_TIMEOUT_S = 180
@@ -75,7 +75,7 @@ def some_subnet() -> str:
 class Server:
     """A running `rootblood serve`."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     port: int
     web_url: str
     log_file: Path
@@ -149,8 +149,20 @@ class Installation:
         """Run a command with `--json` and return what it printed."""
         return json.loads(self.cli(*arguments, "--json").stdout)
 
-    def start(self, sockets: Mapping[str, socket.socket] | None = None, /, **extra_env: str) -> Server:
-        """Start a server and wait for its ready line; `sockets` are handed to it, as systemd does."""
+    def start(self, **extra_env: str) -> Server:
+        """Start a server, see `tests.e2e.forked` for how, and wait for its ready line."""
+        log_file = self._new_log()
+        with log_file.open("wb") as log:
+            process = fork_server(env={**self.env, **extra_env}, directory=self.directory, log=log)
+        return _when_ready(process, log_file)
+
+    def start_program(
+        self, sockets: Mapping[str, socket.socket] | None = None, /, **extra_env: str
+    ) -> Server:
+        """Start a server as operators do; `sockets` are handed to it, as systemd does.
+
+        For what a process has from its very beginning: memory, signals, libraries that are preloaded.
+        """
         argv = [sys.executable, "-m", "rootblood", "serve"]
         handed = [made.fileno() for made in (sockets or {}).values()]
         if sockets:
@@ -158,7 +170,7 @@ class Installation:
             redirections = " ".join(f"{number}<&{each}" for number, each in enumerate(handed, 3))
             argv = ["bash", "-c", f'exec env LISTEN_PID=$$ "$@" {redirections}', "bash", *argv]
             extra_env |= {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": ":".join(sockets)}
-        log_file = self.directory / f"server-{secrets.token_hex(4)}.log"
+        log_file = self._new_log()
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 argv,
@@ -169,31 +181,22 @@ class Installation:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
-        assert process.stdout is not None
-        ready = None
-        try:
-            line = process.stdout.readline().decode()
-            ready = _READY.match(line)
-        finally:
-            if ready is None:  # or the test's time is up
-                process.kill()
-                process.wait()
-                process.stdout.close()
-        assert ready is not None, f"no ready line but {line!r}; log: {log_file.read_text()}"
-        return Server(process, int(ready["port"]), ready["web"], log_file, ready["metrics"])
+        return _when_ready(process, log_file)
 
     @contextmanager
     def serving(self, **extra_env: str) -> Iterator[Server]:
         """A server for the length of a block; it must end with status 0 unless the test ended it."""
-        server = self.start(**extra_env)
-        assert server.process.stdout is not None
-        with server.process.stdout:
-            try:
-                yield server
-            finally:
-                ended_by_test = server.process.poll() is not None
-                status = server.stop()
-        assert ended_by_test or status == 0, server.log
+        with _ended_well(self.start(**extra_env)) as server:
+            yield server
+
+    @contextmanager
+    def serving_program(self, **extra_env: str) -> Iterator[Server]:
+        """The same, started by `start_program`."""
+        with _ended_well(self.start_program(**extra_env)) as server:
+            yield server
+
+    def _new_log(self) -> Path:
+        return self.directory / f"server-{secrets.token_hex(4)}.log"
 
     def userhash(self, name: str) -> str:
         """The account's userhash, which stays the same."""
@@ -225,6 +228,33 @@ class Installation:
                 for tag in image["RepoTags"]:
                     if tag.partition(":")[2].startswith(f"{self.instance}."):
                         api.remove_image(tag)
+
+
+def _when_ready(process: subprocess.Popen[bytes] | Forked, log_file: Path) -> Server:
+    assert process.stdout is not None
+    ready = None
+    try:
+        line = process.stdout.readline().decode()
+        ready = _READY.match(line)
+    finally:
+        if ready is None:  # or the test's time is up
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    assert ready is not None, f"no ready line but {line!r}; log: {log_file.read_text()}"
+    return Server(process, int(ready["port"]), ready["web"], log_file, ready["metrics"])
+
+
+@contextmanager
+def _ended_well(server: Server) -> Iterator[Server]:
+    assert server.process.stdout is not None
+    with server.process.stdout:
+        try:
+            yield server
+        finally:
+            ended_by_test = server.process.poll() is not None
+            status = server.stop()
+    assert ended_by_test or status == 0, server.log
 
 
 def _remove(remove: Callable[..., object], name: str, **options: bool) -> None:

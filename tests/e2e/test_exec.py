@@ -161,7 +161,7 @@ def test_a_signal_from_the_client_reaches_the_command(alice: Client) -> None:
 
 def test_a_server_ended_by_ctrl_c_exits_cleanly_with_a_session_open(own_installation: Installation) -> None:
     with (
-        own_installation.serving() as server,
+        own_installation.serving_program() as server,
         client_of(own_installation, server, "alice").open("echo up; cat") as client,
     ):
         assert client.stdout is not None

@@ -38,7 +38,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 @pytest.fixture(scope="module")
 def door(house: Installation) -> Iterator[Server]:
-    with house.serving() as server:
+    with house.serving_program() as server:
         alice = client_of(house, server, "alice")
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as tar:

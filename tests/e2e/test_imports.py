@@ -292,7 +292,7 @@ def test_a_gigabyte_goes_by_without_staying(own_installation: Installation, tmp_
     file = tmp_path / "zeros"
     with file.open("wb") as zeros:
         zeros.truncate(1024 * MIB)
-    with own_installation.serving() as server:
+    with own_installation.serving_program() as server:
         curl = uploader(server, tmp_path)
         upload = secrets.token_hex(16)
         curl.append(upload, 0, bytes(MIB))  # so that everything is loaded

@@ -13,7 +13,7 @@ import pytest
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation
 from tests.e2e.holding import gzip_held
-from tests.e2e.installation import Client, Installation, Server, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, wait_until
 from tests.e2e.terminal import terminal
 from tests.fakes.tarballs import unpacked
 
@@ -229,7 +229,7 @@ def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere(alice: Client, t
         window.enter("clear; rb export --spool tar.gz; echo status $?")
         window.wait_for(" MiB/s")
         go_on()
-        screen = window.wait_for("\nstatus 0")
+        screen = window.wait_for("\nstatus 0", timeout_s=CLIENT_TIMEOUT_S)
         assert " MiB/s" not in screen
         assert "scp alice+export@<this host>:home-" in screen
         window.enter("exit")
@@ -242,5 +242,5 @@ def test_who_leaves_it_to_itself_finds_it_later(alice: Client) -> None:
             assert begun.stderr is not None
             assert b" MiB/s\n" in begun.stderr.readline()  # so it is on its way
         go_on()
-    wait_until(lambda: "  running  " not in alice.output("rb exports"), timeout_s=60)
+    wait_until(lambda: "  running  " not in alice.output("rb exports"), timeout_s=CLIENT_TIMEOUT_S)
     assert alice.output("rb exports").splitlines()[1].split()[2] == "ready"

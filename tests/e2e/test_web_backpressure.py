@@ -49,7 +49,7 @@ class Growth:
 @pytest.mark.timeout(300)
 def test_a_reader_of_300_kb_a_second_for_a_minute_loses_nothing(own_installation: Installation) -> None:
     own_installation.cli("user", "passwd", "bob", "--password-stdin", stdin="the slow reader")
-    with own_installation.serving() as server:
+    with own_installation.serving_program() as server:
         bob = client_of(own_installation, server, "bob")
         # tmux would leave out what nobody could see.
         bob.output(

@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.forked import Forked, fork_rootblood
@@ -19,7 +19,6 @@ class Run:
     def __init__(self, process: Forked, log: Path) -> None:
         self._process = process
         self._log = log
-        self._status: int | None = None
 
     @property
     def stdout(self) -> str:
@@ -39,16 +38,12 @@ class Run:
 
     def stop(self, number: int) -> int:
         """Send it a signal, and return its status once it is gone."""
-        if self._status is None:
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+        self._process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
         """Its exit status once it has ended; negative is the signal that killed it."""
-        if self._status is None:
-            self._status = self._process.wait()
-        return self._status
+        return self._process.wait()
 
 
 class ForkServer:

@@ -103,7 +103,7 @@ def is_banned(client: Client, address: str) -> bool:
 def test_a_jump_changes_nothing(own_installation: Installation, tmp_path: Path, by: str) -> None:
     clock = WallClock(tmp_path / "clock")
     browser = Browser()
-    with own_installation.serving(**QUICK, **clock.env) as server:
+    with own_installation.serving_program(**QUICK, **clock.env) as server:
         alice = client_of(own_installation, server, "alice")
         assert says_ok(alice)
         own_installation.cli("ban", "add", BANNED, "--for", "1h")

@@ -87,7 +87,7 @@ Start = Callable[[], Server]
 def handed_over(installation: Installation) -> Iterator[Start]:
     """Servers that are started with the same two sockets, which outlive them."""
     with socket.create_server(("127.0.0.1", 0)) as ssh, socket.create_server(("127.0.0.1", 0)) as web:
-        yield lambda: installation.start({"ssh": ssh, "web": web})
+        yield lambda: installation.start_program({"ssh": ssh, "web": web})
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 @contextmanager
 def serving(house: Installation, **extra_env: str) -> Iterator[tuple[Server, Client]]:
     """A server that the test stops, and alice."""
-    server = house.start(**extra_env)
+    server = house.start_program(**extra_env)
     try:
         yield server, client_of(house, server, "alice")
     finally:

@@ -21,7 +21,7 @@ from rootblood.services.passwords import Passwords
 from rootblood.settings import PasswordSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
+from tests.databases import set_up
 
 PASSWORD = "correct horse battery staple"
 KEY = PublicKey("ssh-ed25519", b"one blob", "laptop")
@@ -64,7 +64,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     made = Database(settings)
-    await upgrade(made)
+    await set_up(made)
     yield made
     await made.close()
 

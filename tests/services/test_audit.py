@@ -18,7 +18,7 @@ from rootblood.settings import AuditSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.audit import SqlAuditStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
+from tests.databases import set_up
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOME = Actor(Door.WEB, "203.0.113.7")
@@ -64,7 +64,7 @@ class Rig:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     settings = Settings(state_dir=tmp_path / "state")
     database = Database(settings)
-    await upgrade(database)
+    await set_up(database)
     made = Rig(FailingAuditStore(database), SqlAccountStore(database, settings.accounts))
     yield made
     made.store.away = False

@@ -15,7 +15,7 @@ from rootblood.services.bans import Bans
 from rootblood.settings import Settings
 from rootblood.stores.sql.bans import SqlBanStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
+from tests.databases import set_up
 
 NETWORK = network_of("192.0.2.0/24")
 INSIDE, OUTSIDE = "192.0.2.7", "203.0.113.7"
@@ -49,7 +49,7 @@ class AbsentStore(SqlBanStore):
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[AbsentStore]:
     database = Database(Settings(state_dir=tmp_path))
-    await upgrade(database)
+    await set_up(database)
     yield AbsentStore(database)
     await database.close()
 

@@ -22,8 +22,8 @@ from rootblood.settings import LinkSettings, Settings
 from rootblood.stores.locks import FileAccountLocks
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
+from tests.databases import set_up
 from tests.fakes import sshd
 from tests.fakes.engine import FakeEngine, FakeHost
 
@@ -63,7 +63,7 @@ async def echoed(link: Link, command: bytes) -> bytes:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(Settings(state_dir=tmp_path / "state"))
-    await upgrade(database)
+    await set_up(database)
     yield database
     await database.close()
 

@@ -29,8 +29,8 @@ from rootblood.settings import ExportSettings, LinkSettings, Settings
 from rootblood.stores.spool import Spool, SpoolFile
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
+from tests.databases import set_up
 from tests.fakes import exporter, sshd
 from tests.fakes.engine import FakeEngine, FakeHost
 
@@ -79,7 +79,7 @@ class World:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(Settings(state_dir=tmp_path / "state"))
-    await upgrade(database)
+    await set_up(database)
     yield database
     await database.close()
 

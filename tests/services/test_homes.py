@@ -17,8 +17,8 @@ from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
+from tests.databases import set_up
 from tests.fakes.engine import FakeEngine, FakeHost
 
 PROGRAM = Path(__file__).parent.parent / "fakes" / "disk_use.py"
@@ -47,7 +47,7 @@ class Rig:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     database = Database(Settings(state_dir=tmp_path / "state"))
-    await upgrade(database)
+    await set_up(database)
     (tmp_path / "host").mkdir()
     await asyncio.to_thread(create_link_keys, tmp_path / "keys")
     engine = FakeEngine(

@@ -16,7 +16,7 @@ from rootblood.settings import Settings, WebSettings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.logins import SqlLoginStore
-from rootblood.stores.sql.schema import upgrade
+from tests.databases import set_up
 
 SETTINGS = WebSettings(session_idle_s=3600, session_max_s=24 * 3600)
 
@@ -50,7 +50,7 @@ class WatchedLoginStore(SqlLoginStore):
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(Settings(state_dir=tmp_path / "state"))
-    await upgrade(database)
+    await set_up(database)
     yield database
     await database.close()
 

@@ -20,8 +20,8 @@ from rootblood.services.visits import Visits
 from rootblood.settings import LinkSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
+from tests.databases import set_up
 from tests.fakes import sshd, web_terminal
 from tests.fakes.engine import FakeEngine, FakeHost
 
@@ -31,7 +31,7 @@ SIZE = TerminalSize(100, 30)
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(Settings(state_dir=tmp_path / "state"))
-    await upgrade(database)
+    await set_up(database)
     yield database
     await database.close()
 

@@ -17,8 +17,8 @@ from rootblood.services.visits import Arrival, News, Visits
 from rootblood.settings import Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
+from tests.databases import set_up
 
 HOME, WORK = "203.0.113.7", "198.51.100.9"
 
@@ -62,7 +62,7 @@ class FailingVisitStore(SqlVisitStore):
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(Settings(state_dir=tmp_path / "state"))
-    await upgrade(database)
+    await set_up(database)
     yield database
     await database.close()
 

@@ -22,7 +22,7 @@ from rootblood.ssh.auth import MAX_KEY_OFFERS, Authentication
 from rootblood.stores.base import AccountStore
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
+from tests.databases import set_up
 
 PASSWORD = "correct horse"
 
@@ -31,7 +31,7 @@ PASSWORD = "correct horse"
 async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
     settings = Settings(state_dir=tmp_path, passwords=PasswordSettings(memory_kib=8, time_cost=1))
     database = Database(settings)
-    await upgrade(database)
+    await set_up(database)
     passwords = Passwords(settings.passwords)
     accounts = Accounts(SqlAccountStore(database, settings.accounts), passwords, Endings())
     await accounts.create("alice", password=PASSWORD)

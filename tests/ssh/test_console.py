@@ -20,8 +20,8 @@ from rootblood.settings import LinkSettings, Settings
 from rootblood.ssh.console import RESET_PROGRAM, Console
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
-from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.visits import SqlVisitStore
+from tests.databases import set_up
 from tests.fakes.engine import PIDS_LIMIT, FakeEngine, FakeHost
 
 TMUX = "/usr/bin/tmux"
@@ -95,7 +95,7 @@ async def rig(tmp_path: Path, keys: LinkKeys, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("rootblood.ssh.console._TMUX_TIMEOUT_S", 60.0)
     settings = Settings(state_dir=tmp_path / "state")
     database = Database(settings)
-    await upgrade(database)
+    await set_up(database)
     store = SqlAccountStore(database, settings.accounts)
     account = await store.add(
         name="alice", userhash=secrets.token_hex(16), admin=False, password_hash=None, keys=()

@@ -51,12 +51,12 @@ from rootblood.stores.sql.idleness import SqlIdlenessStore
 from rootblood.stores.sql.leases import SqlLeaseStore
 from rootblood.stores.sql.links import SqlLinkStore
 from rootblood.stores.sql.logins import SqlLoginStore
-from rootblood.stores.sql.schema import upgrade
 from rootblood.stores.sql.tokens import SqlTokenStore
 from rootblood.stores.sql.visits import SqlVisitStore
 from rootblood.web.server import WebDoor
 from rootblood.web.services import Services
 from rootblood.web.tls import read_tls
+from tests.databases import set_up
 from tests.e2e.installation import free_port
 from tests.fakes.engine import FakeEngine, FakeHost
 
@@ -219,7 +219,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         passwords=PasswordSettings(memory_kib=64, time_cost=1, max_concurrent=2, max_queue=2),
     )
     database = Database(settings)
-    await upgrade(database)
+    await set_up(database)
     (tmp_path / "host").mkdir()
     await asyncio.to_thread(create_link_keys, tmp_path / "keys")
     engine = FakeEngine(

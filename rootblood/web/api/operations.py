@@ -1,10 +1,11 @@
 """All that the API does, and the one table of it."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 from http import HTTPStatus
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -88,7 +89,7 @@ class Api:
         """What it answers."""
         operations = [*self._operations(), *self._others]
         return [
-            web.get(f"{PREFIX}/openapi.json", _showing(document_of(operations, self._base))),
+            web.get(f"{PREFIX}/openapi.json", _showing(operations, self._base)),
             *(
                 web.route(
                     operation.method,
@@ -297,8 +298,13 @@ class Api:
         )
 
 
-def _showing(document: dict[str, Any]) -> Handler:
+def _showing(operations: Sequence[Operation], base: str) -> Handler:
+    @cache
+    def document() -> str:
+        return json.dumps(document_of(operations, base))
+
     async def handle(_request: web.Request) -> web.Response:
-        return web.json_response(document)
+        # Few ask for it, so it is made for the first who does; that takes as long as a hundred requests.
+        return web.json_response(text=await asyncio.to_thread(document))
 
     return handle

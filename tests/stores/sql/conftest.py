@@ -10,6 +10,7 @@ from rootblood.settings import DatabaseSettings, Settings
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
+from tests.databases import set_up
 from tests.postgresql import Cluster
 
 BOTH = ("sqlite", "postgresql")
@@ -42,7 +43,7 @@ async def bare_database(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def database(bare_database: Database) -> Database:
-    await upgrade(bare_database)
+    await (upgrade if bare_database.file is None else set_up)(bare_database)
     return bare_database
 
 
