@@ -101,12 +101,13 @@ def test_a_job_in_tmux_has_it_run_on(own_installation: Installation) -> None:
 def test_an_environment_without_tmux_is_looked_at_and_nothing_of_it_is_logged(
     own_installation: Installation,
 ) -> None:
+    looking = {"ROOTBLOOD_LOG__LEVEL": "debug", "ROOTBLOOD_REAPER__WARNING_S": "7200"}
     with own_installation.serving() as server:
         alice = client_of(own_installation, server, "alice")
         alice.output("true")
-        never = own_installation.cli("reap", "--once", env={"ROOTBLOOD_REAPER__WARNING_S": "7200"})
+        never = own_installation.cli("reap", "--once", env=looking)
         alice.output(f"mkdir -p -m 700 /run/rootblood; {TMUX} new-session -d; {TMUX} kill-server")
-        no_more = own_installation.cli("reap", "--once", env={"ROOTBLOOD_REAPER__WARNING_S": "7200"})
+        no_more = own_installation.cli("reap", "--once", env=looking)
 
         for look in (never, no_more):
             assert re.search("^alice +idle", look.stdout, re.MULTILINE), look
