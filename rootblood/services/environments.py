@@ -193,6 +193,7 @@ class Environments:
             return await self._ensure_locked(account, on_step)
 
     async def _ensure_locked(self, account: Account, on_step: StepListener | None) -> Environment:
+        await self.shared.heal()
         environment = await self._engine.ensure(Identity.of(account), on_step=on_step)
         if environment.restarted is not None:
             _log.info("environment_restarted", userhash=account.userhash, reason=environment.restarted.value)
