@@ -114,6 +114,8 @@ def test_one_detached_session_is_attached_by_one_of_ten_logins(bob: Client, tmp_
             windows.append(stack.enter_context(terminal(tmp_path / str(number), bob.argv())))
         for window in windows:
             window.wait_for("bob@rootblood")
+        # A screen that is drawn anew has its first line before its last one.
+        wait_until(lambda: any("\nthe 2 one" in window.screen for window in windows), what="the old screen")
         assert 1 == sum("\nthe 2 one" in window.screen for window in windows)
         assert ["1"] * 10 == sessions(bob)
 
