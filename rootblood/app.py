@@ -1,8 +1,9 @@
 """The composition root: settings in, running parts out.
 
-Here, and in `rootblood.records` for what needs no more than the rows, it is decided that SQLAlchemy keeps the
-rows and Docker runs the containers. `open_core` gives the services, for one command of the CLI as for the
-server; `rootblood.serving` puts both doors in front of them.
+Here, in `rootblood.records` for what needs no more than the rows, and in `rootblood.inventory` for what
+looks at containers, it is decided that SQLAlchemy keeps the rows and Docker runs the containers. `open_core`
+gives the services, for one command of the CLI as for the server; `rootblood.serving` puts both doors in front
+of them.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from rootblood.engines.base import Engine
-from rootblood.engines.docker.engine import DockerEngine
+from rootblood.inventory import build_engine
 from rootblood.link.keys import read_link_keys
 from rootblood.records import open_records
 from rootblood.services.accounts import Accounts
@@ -104,12 +105,6 @@ class Core:
         self.exports.apply(settings.exports)
         self.imports.apply(settings.imports)
         self.audit.apply(settings.audit)
-
-
-def build_engine(settings: Settings, server: str = "") -> Engine:
-    """The engine the settings name, for the process of that ID; it is not asked anything yet."""
-    sockets = settings.state_dir.absolute() / "sockets" if settings.engine.direct_streams else None
-    return DockerEngine(settings.engine, settings.environment, settings.limits, sockets, server=server)
 
 
 @asynccontextmanager

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from rootblood.app import build_engine, open_core
+from rootblood.app import open_core
 from rootblood.cli.output import explain, print_json, say
 from rootblood.domain.environments import Environment, EnvironmentState
 from rootblood.domain.images import Images
 from rootblood.domain.rendering import counted
 from rootblood.errors import ConfigurationError, RootBloodError
+from rootblood.inventory import build_engine
 from rootblood.link.keys import read_link_keys
 from rootblood.records import database_name, open_records
 from rootblood.settings import MetricsSettings, Settings

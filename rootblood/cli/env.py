@@ -8,7 +8,7 @@ import typer
 from rootblood.cli import late
 from rootblood.cli.output import print_json, print_table, say
 from rootblood.cli.user import Name
-from rootblood.domain.environments import Environment, StopReason
+from rootblood.domain.environments import StopReason
 from rootblood.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -19,7 +19,7 @@ def list_(
     context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
 ) -> None:
     """List the environments of this installation, by account."""
-    rows = asyncio.run(_list(context.obj))
+    rows = asyncio.run(late.inventory.list_environments(context.obj))
     if as_json:
         print_json(
             [
@@ -43,11 +43,6 @@ def list_(
             for name, environment in rows
         ],
     )
-
-
-async def _list(settings: Settings) -> list[tuple[str | None, Environment]]:
-    async with late.app.open_core(settings) as core:
-        return await core.administration.environments()
 
 
 @app.command()

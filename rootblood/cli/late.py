@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rootblood import app, databases, logs, records, settings
+    from rootblood import app, databases, inventory, logs, records, settings
 
-__all__ = ["app", "databases", "load", "logs", "records", "settings"]
+__all__ = ["app", "databases", "inventory", "load", "logs", "records", "settings"]
 
 
 def load(name: str) -> ModuleType:

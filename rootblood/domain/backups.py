@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from rootblood.domain.accounts import USERHASH_PATTERN
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import Volume
 from rootblood.errors import InvalidInputError
 
@@ -64,7 +65,7 @@ class Part:
     reference: str = ""
     """By which the program that keeps it finds it, where its name is not enough."""
 
-    warnings: Sequence[str] = ()
+    warnings: Complaints = field(default_factory=Complaints)
     """What the archive lacks, or has as it never was."""
 
 
@@ -113,6 +114,8 @@ class Manifest:
             volume = part.pop("volume")
             part["kind"] = "installation" if volume is None else "home" if volume["userhash"] else "global"
             part["userhash"] = volume["userhash"] if volume else None
+            warnings = part.pop("warnings")
+            part["warnings"], part["more_warnings"] = list(warnings["listed"]), warnings["unlisted"]
         times = {key: value[key].isoformat() for key in ("started_at", "finished_at")}
         return {"format": FORMAT, **value, **times}
 
@@ -157,7 +160,8 @@ def _part(value: dict[str, Any]) -> Part:
         size_bytes=int(value["size_bytes"]),
         sha256=_checked(value["sha256"], _SHA256),
         reference=_checked(value["reference"], _REFERENCE),
-        warnings=[str(warning) for warning in value["warnings"]],
+        # An older RootBlood has how many more there were as a line.
+        warnings=Complaints.told(value["warnings"], value.get("more_warnings", 0)),
     )
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import (
     EnsureStep,
     Environment,
@@ -132,7 +133,7 @@ class Engine(Protocol):
 
     async def read_volume(
         self, volume: Volume, write: Callable[[bytes], Awaitable[None]], *, compressed: bool
-    ) -> Sequence[str]:
+    ) -> Complaints:
         """Read a volume as one tar archive (POSIX 1003.1-2001, pax) with all that its files have.
 
         Nothing of it is changed, and nothing that is in it is run or followed. It may be in use meanwhile:
@@ -144,8 +145,7 @@ class Engine(Protocol):
             compressed: whether the archive is to be one zstd frame.
 
         Returns:
-            What the archive lacks, or has as it never was: files that changed while they were read. Hostile
-            text, with control characters escaped.
+            What the archive lacks, or has as it never was: files that changed while they were read.
 
         Raises:
             NotFoundError: there is no such volume.

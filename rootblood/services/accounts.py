@@ -140,7 +140,7 @@ class Accounts:
         account = await self.get(name)
         wanted = _FINGERPRINT_PREFIX + fingerprint.removeprefix(_FINGERPRINT_PREFIX)
         if wanted == _FINGERPRINT_PREFIX:
-            raise InvalidInputError("a fingerprint looks like SHA256:..., see `rootblood key list`")
+            raise InvalidInputError("a fingerprint looks like SHA256:...; the list of keys has them")
         found = [
             entry.key
             for entry in await self._store.keys(account.userhash)

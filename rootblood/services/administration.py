@@ -17,6 +17,7 @@ from rootblood.errors import ConflictError, EnvironmentFailedError, RootBloodErr
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
+from rootblood.services.inventory import by_account
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -157,7 +158,4 @@ class Administration:
 
     async def environments(self) -> list[tuple[str | None, Environment]]:
         """Each environment with the name of its account; None where the database knows no such account."""
-        accounts = await self._accounts.list(include_deleted=True)
-        names = {account.userhash: account.name for account in accounts}
-        rows = [(names.get(found.userhash), found) for found in await self._environments.list()]
-        return sorted(rows, key=lambda row: (row[0] is None, row[0] or row[1].userhash))
+        return await by_account(self._accounts, await self._environments.list())

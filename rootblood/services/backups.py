@@ -17,6 +17,7 @@ from pathlib import Path
 from rootblood import __version__
 from rootblood.domain.accounts import Account
 from rootblood.domain.backups import INSTALLATION, Failure, Form, Manifest, Owner, Part
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import EnvironmentState, StopReason, Volume
 from rootblood.engines.base import Engine
 from rootblood.errors import EnvironmentFailedError, NotFoundError
@@ -148,11 +149,11 @@ class Backups:
                 pack, archive, database=copy, keys_dir=self._settings.keys_dir, settings=settings_file
             )
 
-            async def read(write: Write) -> Sequence[str]:
+            async def read(write: Write) -> Complaints:
                 with await asyncio.to_thread(archive.open, "rb") as file:
                     while data := await asyncio.to_thread(file.read, _READ_BYTES):
                         await write(data)
-                return ()
+                return Complaints()
 
             await made.keep(INSTALLATION, None, "database, keys and settings", read)
         finally:
@@ -168,7 +169,7 @@ class Backups:
             name = f"home_{volume.userhash}" if volume.userhash else "global"
             name += ".tar.zst" if made.store.compressed else ".tar"
 
-            async def read(write: Write, volume: Volume = volume) -> Sequence[str]:
+            async def read(write: Write, volume: Volume = volume) -> Complaints:
                 return await self._engine.read_volume(volume, write, compressed=made.store.compressed)
 
             try:
@@ -207,7 +208,7 @@ class _Making:
         name: str,
         volume: Volume | None,
         what: str,
-        read: Callable[[Write], Awaitable[Sequence[str]]],
+        read: Callable[[Write], Awaitable[Complaints]],
     ) -> None:
         """Write one part; `read` is given what takes its bytes, and returns its warnings."""
         digest = hashlib.sha256()
@@ -227,5 +228,5 @@ class _Making:
             warnings = await read(take)
         self.parts.append(Part(name, volume, size, digest.hexdigest(), growing.reference, warnings))
         self.tell(f"{what}: {size / 2**20:.1f} MiB")
-        for warning in warnings:
+        for warning in warnings.lines():
             self.tell(f"{what}: warning: {warning}")

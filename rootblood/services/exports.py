@@ -92,6 +92,9 @@ class Exports:
         self._spool = spool
         self._settings = settings
         self._running: Counter[str] = Counter()
+        self._beginning: dict[str, asyncio.Task[Export]] = {}
+        """By userhash."""
+
         self._spooling: dict[str, _Spooling] = {}
 
     def apply(self, settings: ExportSettings) -> None:
@@ -200,11 +203,9 @@ class Exports:
             StoreUnavailableError: the disk fails.
         """
         mine = [each for each in self._spooling.values() if each.export.userhash == account.userhash]
-        if not all(spooling.is_kept for spooling in mine):
+        if account.userhash in self._beginning or not all(spooling.is_kept for spooling in mine):
             raise ConflictError("a tarball of yours is on its way already; wait for it, or delete it")
         now = _now()
-        await asyncio.to_thread(self._spool.delete_expired, now)
-        await self._make_room(account)
         export = Export(
             id=new_id(),
             userhash=account.userhash,
@@ -214,6 +215,15 @@ class Exports:
             expires_at=now + timedelta(seconds=self._settings.spool_expiry_s),
             content=content,
         )
+        beginning = asyncio.get_running_loop().create_task(self._begin(account, export, preface, by))
+        self._beginning[account.userhash] = beginning
+        beginning.add_done_callback(lambda _: self._beginning.pop(account.userhash))
+        # It goes on though who asked leaves: a tarball that is begun and that nobody makes would be for ever.
+        return await asyncio.shield(beginning)
+
+    async def _begin(self, account: Account, export: Export, preface: bytes, by: Actor) -> Export:
+        await asyncio.to_thread(self._spool.delete_expired, export.created_at)
+        await self._make_room(account)
         growing = await asyncio.to_thread(self._spool.begin, export)
         task = asyncio.get_running_loop().create_task(self._fill(account, export, growing, preface, by))
         self._spooling[export.id] = _Spooling(export, task, len(preface))
@@ -273,6 +283,7 @@ class Exports:
 
     async def delete_all(self, account: Account) -> None:
         """Delete all exports of an account."""
+        await self._begun(account.userhash)
         for spooling in [*self._spooling.values()]:
             if spooling.export.userhash == account.userhash:
                 await self._break_off(spooling)
@@ -280,11 +291,13 @@ class Exports:
 
     async def settled(self) -> None:
         """Wait until nothing is on its way into the spool."""
-        while self._spooling:
-            await asyncio.wait([spooling.task for spooling in self._spooling.values()])
+        while self._spooling or self._beginning:
+            spooling = [spooling.task for spooling in self._spooling.values()]
+            await asyncio.wait([*self._beginning.values(), *spooling])
 
     async def close(self) -> None:
         """Break off what is on its way into the spool."""
+        await self._begun(*self._beginning)
         for spooling in [*self._spooling.values()]:
             await self._break_off(spooling)
 
@@ -323,10 +336,21 @@ class Exports:
         except StoreUnavailableError as error:  # the next start of the server cleans up
             _log.warning("export_not_deleted", cause=str(error))
 
+    async def _begun(self, *userhashes: str) -> None:
+        """Wait until none of those accounts is just beginning one."""
+        beginning = [self._beginning[userhash] for userhash in userhashes if userhash in self._beginning]
+        if beginning:
+            await asyncio.wait(beginning)
+
     async def _make_room(self, account: Account) -> None:
-        """Delete the account's oldest exports, so that with a new one it has no more than it may."""
+        """Delete the account's oldest exports, so that with a new one it has no more than it may.
+
+        Those that failed go first: there is nothing to lose with them.
+        """
         mine = await asyncio.to_thread(self._spool.list, account.userhash)
-        for export in mine[self._settings.spool_max_of_account - 1 :]:
+        surplus = len(mine) - (self._settings.spool_max_of_account - 1)
+        expendable = sorted(mine, key=lambda one: (one.state is not ExportState.FAILED, one.created_at))
+        for export in expendable[: max(0, surplus)]:
             await asyncio.to_thread(self._spool.delete, export)
 
     def _as_it_goes(self, export: Export) -> Export:

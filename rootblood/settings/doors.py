@@ -13,6 +13,8 @@ from pydantic import Field, field_validator, model_validator
 
 from rootblood.settings.group import Group, Port, Seconds
 
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
 
 class ForwardingSettings(Group):
     """What an SSH client may forward."""
@@ -138,6 +140,11 @@ class WebSettings(Group):
         plain = not (parts.query or parts.fragment or parts.username or parts.password)
         if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
             raise ValueError("web.public_url looks like https://example.org or https://example.org/path")
+        # Forms are taken from the Origin that browsers make of it: any other spelling shuts everybody out.
+        if _HOST_AND_PORT.fullmatch(parts.netloc) is None or parts.port == 0:
+            raise ValueError(
+                "the host of web.public_url is an address or a name in ASCII, such as xn--bcher-kva.example"
+            )
         if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) is None:
             raise ValueError("the path of web.public_url is letters, digits, and ._~- between slashes")
         return value.rstrip("/")

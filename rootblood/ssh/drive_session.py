@@ -109,10 +109,10 @@ class DriveSession(RequestedSession):
             RootBloodError: it cannot be served.
             PacketDecodeError: it is not the protocol it should be.
         """
-        account = await self._connection.account()
+        account = await self._connection.login.account()
         drive = Drive(
             self._connection.exports,
-            self._connection.account,
+            self._connection.login.account,
             self._connection.start,
             self._stream.tell,
             self._connection.actor,

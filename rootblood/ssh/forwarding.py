@@ -120,7 +120,7 @@ class Forwarding:
     ) -> None:
         """Open the link's end of a stream, and keep the link for as long as the stream lives."""
         try:
-            account = await self._connection.entering()
+            account = await self._connection.login.entering()
             async with self._connection.environments.link(account, by=self._connection.actor) as link:
                 await open_far(link, far)
                 if not opened.done():
@@ -150,7 +150,7 @@ class Forwarding:
     ) -> None:
         """Open a listening port, and keep the link for as long as it listens."""
         try:
-            account = await self._connection.entering()
+            account = await self._connection.login.entering()
             async with self._connection.environments.link(account, by=self._connection.actor) as link:
                 bound = port
 

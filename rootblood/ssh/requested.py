@@ -88,7 +88,7 @@ class RequestedSession(asyncssh.SSHServerSession[bytes]):
 
     @override
     def session_started(self) -> None:
-        self._connection.session_started(self)
+        self._connection.sessions.started(self)
 
     @override
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
@@ -102,4 +102,4 @@ class RequestedSession(asyncssh.SSHServerSession[bytes]):
         self._gone.set()
         if self._resizing is not None:
             self._resizing.stop()
-        self._connection.session_closed(self)
+        self._connection.sessions.closed(self)

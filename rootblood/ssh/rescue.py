@@ -1,104 +1,27 @@
 """A session channel of the rescue console: a terminal with line editing, one command, or a script on stdin.
 
-The console is the front door's own, so it is there when the environment is not. Only its `shell` is a channel
-of the link, bridged onto the client's as `rootblood.ssh.session` does it, and the link is one of its own.
+The console is the front door's own, so it is there when the environment is not. Its commands: see `console`;
+how lines come about: `lines`; its `shell`, which alone is in the environment: `rescue_shell`.
 """
 
 import asyncio
 import codecs
-import time
-from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import asyncssh
-from asyncssh.editor import SSHLineEditor
 from typing_extensions import override
 
 from rootblood.domain.accounts import Account
-from rootblood.domain.rendering import ENDS
-from rootblood.errors import EnvironmentFailedError
-from rootblood.link.link import SessionRequest
-from rootblood.link.waiting import first_of
 from rootblood.ssh.console import DONE, FAILED, Console
-from rootblood.ssh.environment import WITHOUT_BASHRC, ClientEnvironment
-from rootblood.ssh.failures import BROKEN_OFF, CAUSE_S, INTERNAL_MESSAGE
+from rootblood.ssh.environment import ClientEnvironment
+from rootblood.ssh.failures import INTERNAL_MESSAGE
+from rootblood.ssh.lines import MAX_LINE_CHARS, LineEditor, Lines
 from rootblood.ssh.requested import RequestedSession
+from rootblood.ssh.rescue_shell import RescueShell
 from rootblood.ssh.resizing import Resizing, Size
-from rootblood.ssh.session import LinkSession
 
 if TYPE_CHECKING:
     from rootblood.ssh.connection import Connection
-
-SHELL = (
-    b". /usr/lib/rootblood/locale.sh; export INPUTRC=/etc/inputrc HISTFILE=; "
-    b"exec /bin/bash --noprofile --norc"
-)
-"""What the account's own shell, which sshd runs it with, is told."""
-
-_MAX_LINE_CHARS = 1024
-_MAX_WAITING_LINES = 64
-_HISTORY_LINES = 100
-_MIN_COLUMNS = 20
-
-_EDITOR_TERM = "xterm"
-"""For every terminal: all there are move the cursor as this one does. asyncssh's other way, for those that it
-does not know (tmux-256color, for one), fails with an IndexError on lines that do not fit the screen."""
-
-
-class _Lines:
-    """Lines that wait to be taken, until there are no more."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[str] = deque()
-        self._ended = False
-        self._arrived = asyncio.Event()
-
-    def put(self, line: str) -> None:
-        self._waiting.append(line)
-        self._arrived.set()
-
-    def end(self) -> None:
-        self._ended = True
-        self._arrived.set()
-
-    def forget(self) -> None:
-        self._waiting.clear()
-
-    @property
-    def are_many(self) -> bool:
-        return len(self._waiting) >= _MAX_WAITING_LINES
-
-    async def take(self) -> str | None:
-        """The next line; None after the last."""
-        while not self._waiting:
-            if self._ended:
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-        return self._waiting.popleft()
-
-
-class _EditedTerminal:
-    """What asyncssh's line editor takes for its channel and for its session.
-
-    It is made for channels that carry text; ours carry bytes, as the shell's have to pass untouched.
-    """
-
-    def __init__(self, session: "RescueSession") -> None:
-        self._session = session
-
-    def write(self, text: str) -> None:
-        self._session.send(text)
-
-    def data_received(self, line: str, _datatype: None) -> None:
-        self._session.line_received(line.rstrip("\n"))
-
-    def soft_eof_received(self) -> None:
-        self._session.input_ended()
-
-    def break_received(self, _milliseconds: int) -> bool:
-        self._session.interrupted()
-        return True
 
 
 class RescueSession(RequestedSession):
@@ -107,15 +30,15 @@ class RescueSession(RequestedSession):
     def __init__(self, connection: "Connection", environment: ClientEnvironment) -> None:
         super().__init__(connection, environment)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._editor: SSHLineEditor | None = None
+        self._editor: LineEditor | None = None
         self._unfinished = ""
-        self._lines = _Lines()
+        self._lines = Lines()
         self._question: str | None = None
         """What the terminal shows in front of the line that is waited for."""
 
-        self._shell: asyncssh.SSHClientChannel[bytes] | None = None
-        self._raw = False
-        self._early: list[bytes] = []
+        self._shell: RescueShell | None = None
+        """What has the terminal for now."""
+
         self._room = asyncio.Event()
         self._room.set()
 
@@ -143,16 +66,7 @@ class RescueSession(RequestedSession):
     @override
     def session_started(self) -> None:
         if self._pty is not None:
-            terminal = _EditedTerminal(self)
-            self._editor = SSHLineEditor(
-                cast("asyncssh.SSHServerChannel[str]", terminal),
-                cast("asyncssh.SSHServerSession[str]", terminal),
-                line_echo=True,
-                history_size=_HISTORY_LINES,
-                max_line_length=_MAX_LINE_CHARS,
-                term_type=_EDITOR_TERM,
-                width=_columns(self._pty.size),
-            )
+            self._editor = LineEditor(self, self._pty.size)
             self._resizing = Resizing(
                 self._pty.size, self._resize, self._connection.settings.resize_interval_s
             )
@@ -163,28 +77,22 @@ class RescueSession(RequestedSession):
     @override
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if self._shell is not None:
-            if not self._shell.is_closing():
-                self._shell.write(data)
-        elif self._raw:
-            self._early.append(data)
-            self._channel.pause_reading()
+            self._shell.feed(data)
         elif self._editor is not None:
-            self._editor.process_input(self._decoder.decode(data), None)
+            self._editor.type(self._decoder.decode(data))
         else:
             *lines, rest = (self._unfinished + self._decoder.decode(data)).split("\n")
             for line in lines:
                 self.line_received(line)
-            self._unfinished = rest[: _MAX_LINE_CHARS + 1]  # enough to be no command
+            self._unfinished = rest[: MAX_LINE_CHARS + 1]  # enough to be no command
 
     @override
     def eof_received(self) -> bool:
-        if self._shell is not None:
-            if not self._shell.is_closing():
-                self._shell.write_eof()
-        else:
-            if self._unfinished:
-                self.line_received(self._unfinished)
-            self.input_ended()
+        if self._shell is not None and self._shell.is_there:
+            self._shell.feed_eof()
+        elif self._unfinished:
+            self.line_received(self._unfinished)
+        self.input_ended()
         return True  # what was asked for is still to be answered
 
     @override
@@ -224,9 +132,9 @@ class RescueSession(RequestedSession):
 
     def interrupted(self) -> None:
         """Ctrl-C: forget the line, and those typed ahead."""
-        self._lines.forget()
+        self._lines.take_all()
         if self._editor is not None:
-            self._editor.set_input("", 0)
+            self._editor.clear()
             if self._question is not None:
                 self.write(f"^C\n{self._question}")
 
@@ -235,14 +143,14 @@ class RescueSession(RequestedSession):
     def write(self, text: str) -> None:
         """Show text; lines end with a newline."""
         if self._editor is not None:
-            self._editor.process_output(text)
+            self._editor.show(text)
         else:
             self.send(text)
 
     def complain(self, message: str) -> None:
         """Show one line that says what is wrong: on stderr where there is one."""
         if self._editor is not None:
-            self._editor.process_output(f"rootblood: {message}\n")
+            self._editor.show(f"rootblood: {message}\n")
         elif not self._channel.is_closing():
             self._channel.write_stderr(f"rootblood: {message}\n".encode())
 
@@ -252,51 +160,24 @@ class RescueSession(RequestedSession):
 
     async def shell(self, account: Account) -> int:
         """Hand the terminal to a shell in the environment, and return its exit status."""
-        self._raw = True
-        came_in_at = time.monotonic()
+        self._shell = RescueShell(self._connection, self._channel, self._gone)
+        for line in self._lines.take_all():  # typed ahead, for whatever has the terminal next
+            self._shell.feed(f"{line}\r".encode())
         try:
-            async with self._connection.environments.fresh_link(account, by=self._connection.actor) as link:
-                request = SessionRequest(
-                    command=SHELL, pty=self._pty, env={**self._environment.variables, **WITHOUT_BASHRC}
-                )
-                channel, session = await link.open_session(lambda: LinkSession(self._channel), request)
-                self._join(channel)
-                await first_of(session.closed.wait(), self._gone.wait())
+            return await self._shell.run(account, lambda: self._pty, self._environment)
         finally:
-            self._part()
-        if session.exit_status is None and session.exit_signal is None and not self._gone.is_set():
-            cause = await self._connection.environments.ends.since(
-                account.userhash, came_in_at, patience_s=CAUSE_S
-            )
-            raise EnvironmentFailedError(BROKEN_OFF if cause is None else ENDS[cause])
-        return FAILED if session.exit_status is None else session.exit_status
-
-    def _join(self, channel: "asyncssh.SSHClientChannel[bytes]") -> None:
-        self._shell = channel
-        if self._pty is not None:
-            self._resize(self._pty.size)  # it may have changed while the channel was opening
-        for data in self._early:
-            if not channel.is_closing():
-                channel.write(data)
-        self._early.clear()
-        if not self._gone.is_set():
-            self._channel.resume_reading()
-
-    def _part(self) -> None:
-        self._shell = None
-        self._raw = False
-        self._early.clear()
-        if self._pty is not None:
-            self._resize(self._pty.size)  # the shell had it, not the editor
-        if not self._gone.is_set():
-            self._channel.resume_reading()
+            self._shell = None
+            if self._pty is not None:
+                self._resize(self._pty.size)  # the shell had it, not the editor
+            if not self._gone.is_set():
+                self._channel.resume_reading()
 
     def _resize(self, size: Size) -> None:
         """Let whoever has the terminal know its size."""
-        if self._shell is not None:
-            self._shell.change_terminal_size(*size)
+        if self._shell is not None and self._shell.is_there:
+            self._shell.resize(size)
         elif self._editor is not None:
-            self._editor.set_width(_columns(size))
+            self._editor.resize(size)
 
     # The task.
 
@@ -318,7 +199,7 @@ class RescueSession(RequestedSession):
             self.complain("there are no files here: this is the rescue console, and only a console")
             return FAILED
         console = Console(
-            account=self._connection.account,
+            account=self._connection.login.account,
             environments=self._connection.environments,
             visitors=self._connection.siblings,
             screen=self,
@@ -373,8 +254,3 @@ class RescueSession(RequestedSession):
 
 def _text(command: bytes) -> str:
     return command.decode(errors="replace")
-
-
-def _columns(size: Size) -> int:
-    """The terminal's width for the line editor, which needs some; 0 where the client does not know it."""
-    return max(size[0], _MIN_COLUMNS) if size[0] else 0

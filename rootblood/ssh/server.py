@@ -163,7 +163,7 @@ class SSHDoor:
     @property
     def session_count(self) -> int:
         """How many sessions are open on all of them."""
-        return sum(connection.session_count for connection in self._connections)
+        return sum(len(connection.sessions) for connection in self._connections)
 
     def close_banned(self) -> None:
         """Close the connections that come from networks that are banned by now."""
@@ -173,13 +173,13 @@ class SSHDoor:
     def show(self, userhash: str, text: str) -> None:
         """Show a line on the terminals that an account has open in its environment."""
         for connection in self._connections:
-            if connection.userhash == userhash:
-                connection.show(text)
+            if connection.login.userhash == userhash:
+                connection.sessions.show(text)
 
     def ask_again(self, account: Account) -> None:
         """Have the connections of an account closed at once, should it not be allowed in any more."""
         for connection in self.connections_of(account.name):
-            connection.ask_again()
+            connection.login.ask_again()
 
     def _new_connection(self) -> Connection:
         return Connection(

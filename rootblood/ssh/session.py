@@ -201,7 +201,7 @@ class ClientSession(RequestedSession):
     async def _connected_link(
         self,
     ) -> "AsyncIterator[tuple[Link, asyncssh.SSHClientChannel[bytes], LinkSession]]":
-        account = await self._connection.entering()
+        account = await self._connection.login.entering()
         for _ in range(2):  # a link that died unnoticed is replaced, once
             async with self._connection.environments.link(
                 account,
@@ -228,7 +228,7 @@ class ClientSession(RequestedSession):
         if command is not None:
             ours = command_variables(command)
         elif self._pty is not None and self._subsystem is None:
-            news = await self._connection.news(account)
+            news = await self._connection.login.news(account)
             command, ours = SHELL_COMMAND, greeting_variables(self._connection.texts.motd, news)
         request = SessionRequest(
             command=command,
@@ -272,7 +272,7 @@ class ClientSession(RequestedSession):
 
         async def told(patience_s: float) -> RestartReason | None:
             ends = self._connection.environments.ends
-            return await ends.since(self._connection.userhash, self._joined_at, patience_s=patience_s)
+            return await ends.since(self._connection.login.userhash, self._joined_at, patience_s=patience_s)
 
         patience_s = self._patience_s(session)
         cause = await told(patience_s)

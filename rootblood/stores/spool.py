@@ -48,14 +48,12 @@ class SpoolFile:
         self._path = path
         self._file = path.open("xb", buffering=0)
         self._digest = hashlib.sha256()
-        self._size_bytes = 0
         self._turn = Lock()  # a thread whose task was cancelled may still be writing
 
     def write(self, data: bytes) -> None:
         """Add to it. Raises as `GrowingExport.write`."""
         with self._turn, _translated():
             self._spool.reserve(len(data))
-            self._size_bytes += len(data)
             self._digest.update(data)
             view = memoryview(data)
             while view:
@@ -73,7 +71,7 @@ class SpoolFile:
         with self._turn, _translated():
             os.fsync(self._file.fileno())
             self._file.close()
-            self._path.rename(self._spool.path(export))
+            self._spool.keep(export, self._path)
             self._spool.record(export)
         return export
 
@@ -82,9 +80,7 @@ class SpoolFile:
         export = replace(self._export, state=ExportState.FAILED, error=cause)
         with self._turn, _translated():
             self._file.close()
-            self._path.unlink(missing_ok=True)
-            self._spool.path(export).unlink(missing_ok=True)
-            self._spool.give_back(self._size_bytes)
+            self._spool.drop(self._path, self._spool.path(export))
             try:
                 self._spool.record(export)
             except OSError:
@@ -173,13 +169,7 @@ class Spool:
     def delete(self, export: Export) -> bool:
         """Delete an export that is not being written; False when it was not there."""
         tarball, record = self.path(export), self._stem(export).with_suffix(".json")
-        try:
-            size_bytes = tarball.stat().st_size
-            tarball.unlink()
-        except FileNotFoundError:
-            pass
-        else:
-            self.give_back(size_bytes)
+        self.drop(tarball)
         try:
             record.unlink()
         except FileNotFoundError:
@@ -215,10 +205,17 @@ class Spool:
                 raise LimitReachedError("the server has no room for more tarballs now; delete one, or wait")
             self._used_bytes += size_bytes
 
-    def give_back(self, size_bytes: int) -> None:
-        """Give back room that is not needed any more."""
+    def keep(self, export: Export, part: Path) -> None:
+        """Give a tarball that is written its name."""
+        with self._counting:  # who counts finds it under one of its names
+            part.rename(self.path(export))
+
+    def drop(self, *paths: Path) -> None:
+        """Delete what there is of a tarball, and give its room back."""
         with self._counting:
-            self._used_bytes -= size_bytes
+            for path in paths:
+                self._used_bytes -= _size(path)
+                path.unlink(missing_ok=True)
 
     def record(self, export: Export) -> None:
         """Write down what is known of an export."""
@@ -237,7 +234,7 @@ class Spool:
 
     def _count(self) -> None:
         with self._counting:
-            self._used_bytes = sum(path.stat().st_size for path in self._directory.glob("*/*.[pt]ar*"))
+            self._used_bytes = sum(map(_size, self._directory.glob("*/*.[pt]ar*")))
 
     def _stem(self, export: Export) -> Path:
         return self._directory / export.userhash / export.id
@@ -249,6 +246,13 @@ def _translated() -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreUnavailableError("the server's disk takes no tarball now; try again later") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another process has just deleted it, or given it its name
+        return 0
 
 
 def _writer(path: Path) -> str:
@@ -264,6 +268,8 @@ def _read(path: Path) -> Export | None:
     try:
         told = json.loads(path.read_text())
     except FileNotFoundError:  # deleted meanwhile
+        return None
+    except ValueError:  # empty, say: the machine went down before it was on the disk
         return None
     return Export(
         id=told["id"],

@@ -17,7 +17,7 @@ from rootblood.web.clients import Client
 TOKEN_FIELD = "form_token"  # noqa: S105 - the name of a field
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
-_WRONG_ORIGIN = "this request did not come from a page of this site; open the site anew and try again"
+_WRONG_ORIGIN = "this request did not come from a page of {origin}, as this site is called: try there"
 _OLD_FORM = "this page was too old, or the browser keeps no cookies; open it anew and try again"
 
 
@@ -33,7 +33,8 @@ def require_origin(request: web.Request, client: Client) -> None:
     origins = request.headers.getall("Origin", [])
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     if origins != [client.origin] or site != "same-origin":
-        raise web.HTTPForbidden(text=_WRONG_ORIGIN)
+        # Most of those who read it have come by another name, or past a proxy that is not trusted.
+        raise web.HTTPForbidden(text=_WRONG_ORIGIN.format(origin=client.origin))
 
 
 def form_token_of(secret: str) -> str:

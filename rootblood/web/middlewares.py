@@ -50,6 +50,11 @@ Refusal = Callable[[web.Request, HTTPStatus, str], web.Response]
 
 async def security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Signal: complete the headers of a response that is about to be sent."""
+    complete_headers(response)
+
+
+def complete_headers(response: web.StreamResponse) -> None:
+    """Give a response the headers that each has."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "RootBlood"  # in place of aiohttp's version and Python's

@@ -38,6 +38,7 @@ from rootblood.web.calls.operations import Operations
 from rootblood.web.calls.server import Calls
 from rootblood.web.calls.tarballs import TarballOperations
 from rootblood.web.clients import Clients
+from rootblood.web.connections import Connection
 from rootblood.web.exports.downloads import Downloads
 from rootblood.web.exports.live import LiveExports
 from rootblood.web.exports.spooled import SpooledExports
@@ -60,7 +61,7 @@ from rootblood.web.pages.terminal import TerminalPage
 from rootblood.web.pages.tokens import TokenPages
 from rootblood.web.requests import Requests
 from rootblood.web.services import Services
-from rootblood.web.terminal import TerminalSockets
+from rootblood.web.terminal.sockets import TerminalSockets
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -71,14 +72,14 @@ _HANDSHAKE_TIMEOUT_S = 10.0  # asyncio's own default is a minute
 
 
 class _Site(web.BaseSite):
-    """aiohttp's SockSite, which has no say in how long a TLS handshake may take."""
+    """aiohttp's SockSite, which has no say in how long a TLS handshake takes and in what a connection is."""
 
     def __init__(
         self,
         runner: web.AppRunner,
         sock: socket.socket,
         tls: ssl.SSLContext | None,
-        on_connection: Callable[[], None],
+        on_connection: Callable[[], asyncio.Protocol],
     ) -> None:
         super().__init__(runner, ssl_context=tls)
         self._sock = sock
@@ -92,16 +93,8 @@ class _Site(web.BaseSite):
     @override
     async def start(self) -> None:
         await super().start()
-        server = self._runner.server
-        if server is None:
-            raise RuntimeError("the runner is set up before its site")
-
-        def new_connection() -> asyncio.Protocol:
-            self._on_connection()
-            return server()
-
         self._server = await asyncio.get_running_loop().create_server(
-            new_connection,
+            self._on_connection,
             sock=self._sock,
             ssl=self._ssl_context,
             ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S if self._ssl_context is not None else None,
@@ -228,17 +221,13 @@ class WebDoor:
         if self._tls is not None:
             self._tls.sni_callback = self._show_certificate
         runner = web.AppRunner(
-            await asyncio.to_thread(self._application),
-            access_log=None,
-            # Counts from the start of a connection and after each response, so it bounds slow headers too.
-            keepalive_timeout=self._settings.keepalive_s,
-            shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+            await asyncio.to_thread(self._application), shutdown_timeout=_SHUTDOWN_TIMEOUT_S
         )
         await runner.setup()
         try:
             self._server = runner.server
             for sock in await listener.open():
-                await _Site(runner, sock, self._tls, lambda: self._metrics.connected(Door.WEB)).start()
+                await _Site(runner, sock, self._tls, self._new_connection).start()
             scheme = "https" if self._tls is not None else "http"
             self._calls.url = self._settings.public_url or f"{scheme}://{listener.address}"
             ready.set_result(self._calls.url)
@@ -249,6 +238,16 @@ class WebDoor:
             self._server = None
             await runner.cleanup()
             listener.close()
+
+    def _new_connection(self) -> asyncio.Protocol:
+        if self._server is None:
+            raise RuntimeError("the door serves before it is connected to")
+        self._metrics.connected(Door.WEB)
+        return Connection(
+            self._server,
+            # Counts from the start of a connection and after each response, so it bounds slow headers too.
+            keepalive_timeout=self._settings.keepalive_s,
+        )
 
     async def _drain(self, runner: web.AppRunner, listener: Listener, stop: Stop) -> None:
         """Close to what is new, and let what is under way come to its end; a terminal goes on elsewhere."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rootblood import app
+from rootblood import app, inventory
 from rootblood.cli.main import main
 from rootblood.domain.environments import Identity
 from rootblood.setting_up import set_up
@@ -63,7 +63,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEngine:
     host = FakeHost(tmp_path / "host")
     host.directory.mkdir()
     made = FakeEngine(host)
-    monkeypatch.setattr(app, "build_engine", lambda _settings, _server="": made)
+    for module in (app, inventory):
+        monkeypatch.setattr(module, "build_engine", lambda _settings, _server="": made)
     return made
 
 

@@ -128,6 +128,7 @@ HEAVY = {"aiohttp", "alembic", "asyncssh", "docker", "sqlalchemy"}
         (["user", "list"], {"sqlalchemy"}),
         (["key", "list", "alice"], {"sqlalchemy"}),
         (["ban", "list"], {"sqlalchemy"}),
+        (["env", "list"], {"docker", "sqlalchemy"}),
     ],
 )
 def test_a_command_loads_only_what_it_uses(

@@ -5,6 +5,8 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.fakes import exporter
 from tests.fakes.engine import FakeEngine
 from tests.fakes.exporter import frame
 from tests.fakes.tarballs import frames, unpacked
+from tests.programs import running
 
 pytestmark = pytest.mark.usefixtures("installation")
 
@@ -246,21 +249,10 @@ def test_what_cannot_be_asked_for_without_a_terminal_is_wrong_usage(
 
 
 class Terminal:
-    """A command on a terminal of its own, by script(1)."""
+    """A command on a terminal of its own."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        command = " ".join([sys.executable, "-m", "rootblood", *arguments])
-        self._process = subprocess.Popen(
-            ["script", "-qec", command, "/dev/null"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=directory,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "PYTHONPATH": ":".join(filter(None, sys.path)),
-                "ROOTBLOOD_PASSWORDS__MEMORY_KIB": "64",
-            },
-        )
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
         self.seen = ""
 
     def answer(self, prompt: str, text: str) -> None:
@@ -281,45 +273,59 @@ class Terminal:
         return self._process.returncode
 
 
+@contextmanager
+def terminal(directory: Path, *arguments: str) -> Iterator[Terminal]:
+    """A terminal that script(1) makes, with a command on it, for the length of a block."""
+    command = " ".join([sys.executable, "-m", "rootblood", *arguments])
+    with running(
+        ["script", "-qec", command, "/dev/null"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=directory,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": ":".join(filter(None, sys.path)),
+            "ROOTBLOOD_PASSWORDS__MEMORY_KIB": "64",
+        },
+    ) as process:
+        yield Terminal(process)
+
+
 @pytest.mark.usefixtures("engine")
 def test_a_password_is_asked_for_twice_and_not_shown(rootblood: Rootblood, installation: Path) -> None:
     rootblood("user", "add", "alice")
-    terminal = Terminal(installation, "user", "passwd", "alice")
+    with terminal(installation, "user", "passwd", "alice") as window:
+        window.answer("New password for alice:", "correct horse")
+        window.answer("The same again:", "correct horse")
 
-    terminal.answer("New password for alice:", "correct horse")
-    terminal.answer("The same again:", "correct horse")
-
-    assert 0 == terminal.end(), terminal.seen
-    assert "alice has a new password" in terminal.seen
-    assert "horse" not in terminal.seen
+        assert 0 == window.end(), window.seen
+    assert "alice has a new password" in window.seen
+    assert "horse" not in window.seen
     assert [True] == [account["has_password"] for account in listed(rootblood)]
 
 
 @pytest.mark.usefixtures("engine")
 def test_two_passwords_that_differ_change_nothing(rootblood: Rootblood, installation: Path) -> None:
     rootblood("user", "add", "alice")
-    terminal = Terminal(installation, "user", "passwd", "alice")
+    with terminal(installation, "user", "passwd", "alice") as window:
+        window.answer("New password for alice:", "correct horse")
+        window.answer("The same again:", "correct hearse")
 
-    terminal.answer("New password for alice:", "correct horse")
-    terminal.answer("The same again:", "correct hearse")
-
-    assert 1 == terminal.end()
-    assert "rootblood: the two passwords differ; nothing was changed" in terminal.seen
+        assert 1 == window.end()
+    assert "rootblood: the two passwords differ; nothing was changed" in window.seen
     assert [False] == [account["has_password"] for account in listed(rootblood)]
 
 
 @pytest.mark.usefixtures("engine")
 def test_a_deletion_says_what_goes_and_wants_the_name(rootblood: Rootblood, installation: Path) -> None:
     rootblood("user", "add", "alice")
-    terminal = Terminal(installation, "user", "delete", "alice")
+    with terminal(installation, "user", "delete", "alice") as window:
+        window.answer("Type the name of the account to delete it:", "y")
 
-    terminal.answer("Type the name of the account to delete it:", "y")
-
-    assert 1 == terminal.end()
-    assert (
-        "This deletes the environment of alice, the home with all files in it, and the keys." in terminal.seen
-    )
-    assert "rootblood: that is not alice; nothing was deleted" in terminal.seen
+        assert 1 == window.end()
+    told = "This deletes the environment of alice, the home with all files in it, and the keys."
+    assert told in window.seen
+    assert "rootblood: that is not alice; nothing was deleted" in window.seen
     assert ["active"] == [account["state"] for account in listed(rootblood)]
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import Identity, Volume
 from rootblood.errors import EnvironmentFailedError, NotFoundError
 from tests.conformance.rigs import DockerRig, Rig, new_identity, output
@@ -36,14 +37,14 @@ print(sorted((name, os.getxattr("old", name)) for name in os.listxattr("old")))'
 """
 
 
-async def _archive(rig: Rig, volume: Volume, *, compressed: bool) -> tuple[bytes, list[str]]:
+async def _archive(rig: Rig, volume: Volume, *, compressed: bool) -> tuple[bytes, Complaints]:
     pieces: list[bytes] = []
 
     async def keep(data: bytes) -> None:
         pieces.append(data)
 
     warnings = await rig.engine.read_volume(volume, keep, compressed=compressed)
-    return b"".join(pieces), list(warnings)
+    return b"".join(pieces), warnings
 
 
 async def _pieces(archive: bytes) -> AsyncIterator[bytes]:
@@ -59,7 +60,7 @@ async def test_a_home_comes_back_with_its_files(rig: Rig, alice: Identity, *, co
     volume = Volume(alice.userhash)
     assert volume in await rig.engine.volumes()
     archive, warnings = await _archive(rig, volume, compressed=compressed)
-    assert warnings == []
+    assert Complaints() == warnings
     await rig.engine.remove(alice.userhash)
     await rig.engine.purge_home(alice.userhash)
     assert volume not in await rig.engine.volumes()
@@ -115,7 +116,7 @@ async def test_hostile_homes_come_back_as_they_were(docker_rig: DockerRig, alice
     assert b"user.note" in before
     assert b"posix_acl_access" in before
     archive, warnings = await _archive(docker_rig, Volume(alice.userhash), compressed=True)
-    assert (len(archive) < 100_000, warnings) == (True, [])
+    assert (len(archive) < 100_000, warnings) == (True, Complaints())
     await engine.remove(alice.userhash)
     await engine.write_volume(Volume(alice.userhash), _pieces(archive), compressed=True)
     assert before.decode() == (await output(engine, await engine.ensure(alice), "sh", "-c", _LOOK)).decode()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.clients.base import Login
 from tests.e2e.installation import Client, Installation, Server, bare, docker_api, wait_until
+from tests.programs import running
 
 ALICE_PASSWORD = "correct horse battery staple"
 
@@ -148,13 +149,9 @@ def own_alice(own_installation: Installation, own_server: Server) -> Client:
 def agent(installation: Installation, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An ssh-agent with alice's key."""
     path = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
     env = {**os.environ, "SSH_AUTH_SOCK": str(path)}
     add = ["ssh-add", "-q", str(installation.directory / "alice_key")]
-    try:
+    with running(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL):
         # Its socket is there a moment before it listens.
         wait_until(lambda: subprocess.run(add, env=env, stderr=subprocess.PIPE, check=False).returncode == 0)
         yield env
-    finally:
-        process.terminate()
-        process.wait()

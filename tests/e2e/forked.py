@@ -38,7 +38,7 @@ def next_request(control):
 
 for name in COMMANDS:
     load_command(name)
-late.app, late.records, late.databases, late.settings, late.logs
+late.app, late.inventory, late.records, late.databases, late.settings, late.logs
 gc.freeze()
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)

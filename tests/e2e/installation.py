@@ -25,6 +25,7 @@ import docker
 from docker.errors import APIError, NotFound
 
 from tests.e2e.forked import run_rootblood
+from tests.programs import running
 
 CLIENT_TIMEOUT_S = 180
 """Of what hangs: on a busy machine a client takes ten times as long as on a quiet one."""
@@ -185,13 +186,13 @@ class Installation:
     def serving(self, **extra_env: str) -> Iterator[Server]:
         """A server for the length of a block; it must end with status 0 unless the test ended it."""
         server = self.start(**extra_env)
-        try:
-            yield server
-        finally:
-            ended_by_test = server.process.poll() is not None
-            status = server.stop()
-            assert server.process.stdout is not None
-            server.process.stdout.close()
+        assert server.process.stdout is not None
+        with server.process.stdout:
+            try:
+                yield server
+            finally:
+                ended_by_test = server.process.poll() is not None
+                status = server.stop()
         assert ended_by_test or status == 0, server.log
 
     def userhash(self, name: str) -> str:
@@ -205,6 +206,10 @@ class Installation:
         with docker_api() as api:
             rows = api.containers(all=True, filters={"label": f"rootblood.instance={self.instance}"})
             return sorted(row["Names"][0].removeprefix("/") for row in rows)
+
+    def environments(self) -> list[str]:
+        """As `containers`, without helpers: Docker takes a moment to remove one that has ended."""
+        return [name for name in self.containers() if name.startswith("rb_")]
 
     def destroy(self) -> None:
         """Remove every container, volume and network of this installation, and its names of images."""
@@ -350,14 +355,6 @@ class Client:
     @contextmanager
     def open(self, *command: str | bytes, options: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
         """A client that stays open for the length of a block."""
-        process = subprocess.Popen(
-            self.argv(*command, options=options),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with running(self.argv(*command, options=options), **pipes) as process:
             yield process
-        finally:
-            process.kill()
-            process.communicate()

@@ -58,6 +58,11 @@ class Terminal:
         self.tmux("resize-window", "-x", str(columns), "-y", str(rows))
 
 
+def until_size(columns: int, rows: int) -> str:
+    """A command that waits for its terminal to have that size: it may be typed before the size is there."""
+    return f"until stty size | grep -x '{rows} {columns}'; do sleep 0.1; done | sed 's/^/it has /'"
+
+
 @contextmanager
 def terminal(
     directory: Path, argv: Sequence[str | bytes], *, columns: int = 80, rows: int = 24

@@ -188,6 +188,7 @@ async def test_a_closed_connection_leaves_the_server_well(installation: Installa
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
     await reader.read()
     writer.close()
+    await writer.wait_closed()
 
     assert banner == b"SSH-2.0-RootBlood\r\n"
     assert with_password(installation, server, "alice", ALICE_PASSWORD).stdout == "in\n"

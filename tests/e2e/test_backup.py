@@ -114,7 +114,7 @@ def test_all_is_lost_and_comes_back(own_installation: Installation, form: str) -
             before[name] = look(client_of(installation, server, name))
     fingerprint = (installation.directory / "keys" / "ssh_host_ed25519_key.pub").read_text()
     destroy(installation)
-    assert installation.containers() == []
+    assert installation.environments() == []
 
     installation.cli("restore", "backups", "--dry-run")
     assert not (installation.directory / "state").exists()

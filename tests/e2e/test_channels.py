@@ -58,9 +58,11 @@ def test_a_hundred_channels_three_times_over(
     log = server.log[logged_before:]
     assert '"event": "login"' not in log  # it was one connection
     assert "session_" not in log  # neither failed nor crashed
-    # The first round may have filled the pool of the database; and some files are open for a moment only.
+    # A file for each channel would be hundreds. The pools of the database and the engine may have grown, and
+    # some files are open for a moment only.
     assert files_after_one_round is not None
-    wait_until(lambda: open_files(server) <= files_after_one_round, what="the end of what the channels had")
+    allowed = files_after_one_round + CHANNELS // 5
+    wait_until(lambda: open_files(server) <= allowed, what="the end of what the channels had")
     wait_until(lambda: processes(alice) <= processes_before, what="the environment's processes")
 
 

@@ -9,7 +9,7 @@ from tests.e2e.installation import Client, Installation, wait_until
 
 def running(alice: Client, pattern: str) -> bool:
     """Whether a process with that in its command line runs in the environment."""
-    return alice.run(f"pgrep -f '[{pattern[0]}]{pattern[1:]}'").returncode == 0
+    return alice.output(f"pgrep -cf '[{pattern[0]}]{pattern[1:]}'; true") != "0\n"
 
 
 def test_a_command_without_a_terminal_ends_with_its_client(alice: Client) -> None:

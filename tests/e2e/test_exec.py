@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -132,13 +133,12 @@ def test_many_channels_on_one_connection(alice: Client, control: list[str]) -> N
         master.stdin.write(b"up\n")
         master.stdin.flush()
         assert master.stdout.readline() == b"up\n"
-        clients = [
-            subprocess.Popen(
-                alice.argv(f"echo {number}; exit {number}", options=control), stdout=subprocess.PIPE
-            )
-            for number in range(10)
-        ]
-        outputs = [client.communicate(timeout=CLIENT_TIMEOUT_S)[0] for client in clients]
+        with ExitStack() as stack:
+            clients = [
+                stack.enter_context(alice.open(f"echo {number}; exit {number}", options=control))
+                for number in range(10)
+            ]
+            outputs = [client.communicate(timeout=CLIENT_TIMEOUT_S)[0] for client in clients]
 
     assert outputs == [f"{number}\n".encode() for number in range(10)]
     assert [client.returncode for client in clients] == list(range(10))
@@ -160,11 +160,11 @@ def test_a_signal_from_the_client_reaches_the_command(alice: Client) -> None:
 
 
 def test_a_server_ended_by_ctrl_c_exits_cleanly_with_a_session_open(own_installation: Installation) -> None:
-    server = own_installation.start()
-    with client_of(own_installation, server, "alice").open("echo up; cat") as client:
+    with (
+        own_installation.serving() as server,
+        client_of(own_installation, server, "alice").open("echo up; cat") as client,
+    ):
         assert client.stdout is not None
         assert client.stdout.readline() == b"up\n"
 
         assert server.stop(signal.SIGINT) == 0
-    assert server.process.stdout is not None
-    server.process.stdout.close()

@@ -73,8 +73,8 @@ def scp(client: Client, *words: str | Path, options: Sequence[str] = ("-s",)) ->
 
 
 def slowly(client: Client, way: str = "-s") -> list[str]:
-    """The beginning of an scp that takes its time."""
-    return ["scp", way, "-l", "4000", *client.options, "-P", str(client.port)]
+    """The beginning of an scp that takes its time: 50 kB/s, a minute for what is kept here."""
+    return ["scp", way, "-l", "400", *client.options, "-P", str(client.port)]
 
 
 def leases(house: Installation) -> int:

@@ -34,7 +34,7 @@ def test_the_home_outlives_its_container(own_installation: Installation) -> None
         alice = client_of(own_installation, server, "alice")
         before = alice.output("touch hello; pwd; id -u")
         own_installation.cli("env", "remove", "alice")
-        assert own_installation.containers() == []
+        assert own_installation.environments() == []
 
         assert alice.output("pwd; id -u; ls hello") == before + "hello\n"
 
@@ -138,6 +138,6 @@ def test_a_taken_port_is_one_line(own_installation: Installation) -> None:
 def test_nothing_is_published(own_installation: Installation) -> None:
     with own_installation.serving() as server, docker_api() as api:
         client_of(own_installation, server, "alice").output("true")
-        details = api.inspect_container(own_installation.containers()[0])
+        details = api.inspect_container(own_installation.environments()[0])
 
     assert details["NetworkSettings"]["Ports"] == {}

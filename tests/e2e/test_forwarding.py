@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,11 +99,13 @@ def test_a_server_that_speaks_first_is_heard(alice: Client) -> None:
 
 def test_many_streams_at_once(alice: Client) -> None:
     local = free_port()
-    with greeter(alice) as port, forwarding(alice, "-L", f"{local}:localhost:{port}"):
-        peers = [connect(local) for _ in range(30)]
+    with (
+        greeter(alice) as port,
+        forwarding(alice, "-L", f"{local}:localhost:{port}"),
+        ExitStack() as stack,
+    ):
+        peers = [stack.enter_context(connect(local)) for _ in range(30)]
         answers = [converse(peer, str(number).encode()) for number, peer in enumerate(peers)]
-        for peer in peers:
-            peer.close()
 
     assert answers == [GREETING + str(number).encode() + b"goodbye" for number in range(30)]
 

@@ -262,7 +262,8 @@ def test_kill_9_in_the_middle_of_unpacking(own_installation: Installation, tmp_p
             assert curl.state(upload)["state"] == "receiving"
             assert curl.unpack(upload, into="back")["state"] == "done"
         assert int(alice.output("find ~/back -type f | wc -l")) == files
-        assert curl.state(upload)["state"] in {"done", "none"}
+        # It is in its place a moment before the upload is gone.
+        wait_until(lambda: curl.state(upload)["state"] in {"done", "none"}, what="the upload unpacked")
         assert ".rootblood" not in alice.output(BESIDE)
 
 

@@ -85,10 +85,15 @@ def leave_traces(house: Installation, server: Server, client: Client) -> None:
     client.run("rb export --spool tar.gz")
     if client.name == "alice":
         Browser().log_in(server.web_url, "alice", ALICE_PASSWORD)
-    # Both doors write in the background.
-    wait_until(
-        lambda: "logged_in" in house.cli("user", "activity", client.name, "--json").stdout, timeout_s=60
-    )
+
+    _, uid = account_of(house, client.name)
+
+    def is_written() -> bool:
+        activity = house.cli("user", "activity", client.name, "--json").stdout
+        return "visits" in rows_about(house, uid) and "logged_in" in activity
+
+    # Both doors write in the background, visits and activity each for themselves.
+    wait_until(is_written, timeout_s=60)
 
 
 def deleted(house: Installation, name: str, userhash: str, uid: int) -> None:

@@ -22,7 +22,7 @@ def test_env_list_stop_and_remove(own_installation: Installation, own_alice: Cli
     assert ["stopped"] == [row["state"] for row in own_installation.cli_json("env", "list")]
     assert "hi\n" == own_alice.output("cat hello")
     assert "removed" in rootblood("env", "remove", "alice").stdout
-    assert [] == own_installation.containers()
+    assert [] == own_installation.environments()
     assert "no container" in rootblood("env", "remove", "alice").stdout
     assert "hi\n" == own_alice.output("cat hello")
     missing = rootblood("env", "stop", "nobody-here", check=False)
@@ -35,13 +35,13 @@ def test_user_delete_takes_container_and_home_and_keeps_the_name(
     own_alice.output("echo hi >hello")
     volume = home_volume_name(own_installation.userhash("alice"))
     own_installation.cli("user", "delete", "alice", "--yes")
-    assert [] == own_installation.containers()
+    assert [] == own_installation.environments()
     with docker_api() as api, pytest.raises(docker.errors.NotFound):
         api.inspect_volume(volume)
     assert 255 == own_alice.run("true").returncode
     again = own_installation.cli("user", "add", "alice", check=False)
     assert (1, "", 1) == (again.returncode, again.stdout, len(again.stderr.splitlines()))
-    assert [] == own_installation.containers()
+    assert [] == own_installation.environments()
 
 
 def test_a_stopped_environment_lets_programs_end_in_order(own_installation: Installation) -> None:

@@ -186,13 +186,14 @@ def test_a_connection_with_a_link_of_its_own_can_call_too(
 
 def test_a_tmux_session_older_than_the_link(own_installation: Installation, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        first = own_installation.start()
+        first = stack.enter_context(own_installation.serving())
         window = log_in(stack, tmp_path / "one", client_of(own_installation, first, "alice"))
         window.enter("echo this is $((1 + 1)) old")
         window.wait_for("\nthis is 2 old")
         first.stop(9)
-        assert first.process.stdout is not None
-        first.process.stdout.close()
+        # Until its terminal is gone, a login is given a session of its own.
+        attached = "tmux -S /run/rootblood/tmux list-sessions -F #{session_attached}"
+        wait_until(lambda: in_home(own_installation)(attached) == "0\n", what="the end of the terminal")
 
         second = stack.enter_context(own_installation.serving())
         again = log_in(stack, tmp_path / "two", client_of(own_installation, second, "alice"))

@@ -12,6 +12,7 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation
+from tests.e2e.holding import gzip_held
 from tests.e2e.installation import Client, Installation, Server, wait_until
 from tests.e2e.terminal import terminal
 from tests.fakes.tarballs import unpacked
@@ -214,17 +215,20 @@ def test_an_account_is_kept_with_all_that_is_about_it(alice: Client, drive: Clie
 
 
 def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere(alice: Client, tmp_path: Path) -> None:
-    alice.output("head -c 150000000 /dev/urandom >large")
-    done = alice.run("rb export --spool tar.gz")
-    assert 0 == done.returncode, done.stderr
-    lines = done.stderr.decode().splitlines()
-    assert lines
-    assert all(re.fullmatch(r"\d+\.\d MiB, \d+ files, \d+\.\d MiB/s", line) for line in lines), lines
+    alice.output("head -c 60000000 /dev/urandom >large")
+    with gzip_held(alice) as go_on, alice.open("rb export --spool tar.gz") as begun:
+        assert begun.stderr is not None
+        lines = [begun.stderr.readline()]
+        go_on()
+        lines += begun.stderr.readlines()
+        assert 0 == begun.wait(60), lines
+    assert all(re.fullmatch(rb"\d+\.\d MiB, \d+ files, \d+\.\d MiB/s\n", line) for line in lines), lines
 
-    with terminal(tmp_path, alice.argv(), columns=150) as window:
+    with gzip_held(alice) as go_on, terminal(tmp_path, alice.argv(), columns=150) as window:
         window.wait_for("alice@rootblood")
         window.enter("clear; rb export --spool tar.gz; echo status $?")
         window.wait_for(" MiB/s")
+        go_on()
         screen = window.wait_for("\nstatus 0")
         assert " MiB/s" not in screen
         assert "scp alice+export@<this host>:home-" in screen
@@ -232,9 +236,11 @@ def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere(alice: Client, t
 
 
 def test_who_leaves_it_to_itself_finds_it_later(alice: Client) -> None:
-    alice.output("head -c 150000000 /dev/urandom >large")
-    with alice.open("rb export --spool tar.gz") as begun:
-        assert begun.stderr is not None
-        assert b" MiB/s\n" in begun.stderr.readline()  # so it is on its way
+    alice.output("head -c 60000000 /dev/urandom >large")
+    with gzip_held(alice) as go_on:
+        with alice.open("rb export --spool tar.gz") as begun:
+            assert begun.stderr is not None
+            assert b" MiB/s\n" in begun.stderr.readline()  # so it is on its way
+        go_on()
     wait_until(lambda: "  running  " not in alice.output("rb exports"), timeout_s=60)
     assert alice.output("rb exports").splitlines()[1].split()[2] == "ready"

@@ -52,7 +52,6 @@ def reload(server: Server, outcome: str) -> list[dict[str, Any]]:
     server.process.send_signal(signal.SIGHUP)
     wait_until(
         lambda: outcome in [line["event"] for line in log_of(server)[before:]],
-        timeout_s=20,
         what=f"{outcome} in the log",
     )
     return log_of(server)[before:]

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import asyncssh
 from typing_extensions import override
@@ -130,6 +131,12 @@ class Socks(http.client.HTTPConnection):
         return self.getresponse().read()
 
 
+def reversed_by(proxy: int, port: int, body: bytes) -> bytes:
+    """As `Socks.reversed`, over a connection of its own."""
+    with closing(Socks(proxy, port)) as connection:
+        return connection.reversed(body)
+
+
 def test_many_requests_at_once_through_the_editor_s_proxy_and_again_after_a_drop(alice: Client) -> None:
     """As VS Code does by default: the server behind `ssh -D`, and a connection not closed but lost."""
     proxy = free_port()
@@ -139,19 +146,19 @@ def test_many_requests_at_once_through_the_editor_s_proxy_and_again_after_a_drop
     with alice.open("bash", options=dynamic) as shell:
         port, pid = start(shell)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            answers = list(pool.map(lambda body: Socks(proxy, port).reversed(body), bodies))
+            answers = list(pool.map(lambda body: reversed_by(proxy, port, body), bodies))
         assert answers == [body[::-1] for body in bodies]
         assert ask(shell, b"echo $((6 * 7))\n") == b"42\n"
 
-        lost = Socks(proxy, port)
-        lost.request("POST", "/", headers={"Content-Length": str(MEGABYTE)})  # and not a byte of it
-        shell.kill()
-        assert shell.wait(timeout=REQUEST_TIMEOUT_S) == -signal.SIGKILL
-        lost.close()
+        with closing(Socks(proxy, port)) as lost:
+            lost.request("POST", "/", headers={"Content-Length": str(MEGABYTE)})  # and not a byte of it
+            shell.kill()
+            assert shell.wait(timeout=REQUEST_TIMEOUT_S) == -signal.SIGKILL
 
     with alice.open("bash", options=dynamic) as shell:
         assert start(shell) == (port, pid)
-        assert Socks(proxy, port).get("/again") == b"editor server /again"
+        with closing(Socks(proxy, port)) as found:
+            assert found.get("/again") == b"editor server /again"
         assert ask(shell, f"kill {pid} && rm -r ~/.editor-server && echo done\n".encode()) == b"done\n"
 
 

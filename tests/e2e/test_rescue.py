@@ -1,6 +1,7 @@
 """The rescue console: what works when the environment does not."""
 
 import asyncio
+import os
 import re
 import time
 from dataclasses import replace
@@ -10,11 +11,11 @@ import asyncssh
 import pytest
 
 from rootblood.domain.environments import container_name
-from rootblood.ssh.connection import _ACCOUNT_FRESH_S
+from rootblood.ssh.login import ACCOUNT_FRESH_S
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
 from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, docker_api, wait_until
 from tests.e2e.outcomes import refusal, says_ok
-from tests.e2e.terminal import terminal
+from tests.e2e.terminal import terminal, until_size
 from tests.e2e.test_auth import PERMISSION_DENIED, with_password
 
 
@@ -77,9 +78,12 @@ def test_sessions_lists_what_runs_in_tmux(alice: Client, rescue: Client) -> None
     alice.output(
         "mkdir -p -m 700 /run/rootblood; tmux -S /run/rootblood/tmux -f /dev/null new-session -d 'sleep 600'"
     )
-    listed = rescue.output("sessions")
-    alice.output("tmux -S /run/rootblood/tmux kill-server")
-    assert re.search(r"^TMUX +SINCE +RUNS\ndetached +20[0-9: -]+ UTC +\w+$", listed, re.MULTILINE), listed
+    table = re.compile(r"^TMUX +SINCE +RUNS\ndetached +20[0-9: -]+ UTC +\w+$", re.MULTILINE)
+    try:
+        # An environment that is slow to answer is not waited for, and then listed without its tmux.
+        wait_until(lambda: table.search(rescue.output("sessions")) is not None, what="the session")
+    finally:
+        alice.output("tmux -S /run/rootblood/tmux kill-server")
 
 
 def test_processes_are_seen_from_outside_and_escaped(alice: Client, rescue: Client, bob: Client) -> None:
@@ -157,8 +161,8 @@ def test_shell_on_a_terminal_and_back(rescue: Client, tmp_path: Path) -> None:
         window.enter("stty size; id -un; echo $LANG")
         window.wait_for("\n30 90\nalice\nC.UTF-8")
         window.resize(101, 33)
-        window.enter("stty size")
-        window.wait_for("\n33 101")
+        window.enter(until_size(101, 33))
+        window.wait_for("\nit has 33 101")
         window.enter("sh -c 'echo slee''ps; exec sleep 600'")
         window.wait_for("\nsleeps")
         window.press("C-c")
@@ -167,6 +171,29 @@ def test_shell_on_a_terminal_and_back(rescue: Client, tmp_path: Path) -> None:
         window.wait_for("exit\nalice rescue>")
         window.enter("quit")
         window.wait_for("status=0")
+
+
+def test_what_is_typed_ahead_of_the_shell_is_the_shell_s(rescue: Client) -> None:
+    done = rescue.run(options=["-tt"], stdin=b"shell\necho $((6 * 7)) ahead; exit 3\n")
+    assert b"42 ahead" in done.stdout
+    assert done.returncode == 0  # the console's, which had nothing more to read
+
+
+def test_input_that_ends_while_the_shell_has_it_ends_the_console_too(alice: Client, rescue: Client) -> None:
+    with rescue.open(options=["-tt"]) as console:
+        assert console.stdin is not None
+        assert console.stdout is not None
+        console.stdin.write(b"shell\n")
+        console.stdin.flush()
+        seen = b""
+        while b"bash-5" not in seen:
+            seen += (more := os.read(console.stdout.fileno(), 4096))
+            assert more, seen
+        console.stdin.write(b"until [ -e ~/go ]; do sleep 0.1; done; exit\n")
+        console.stdin.close()
+        alice.output("touch ~/go")
+        assert console.wait(CLIENT_TIMEOUT_S) == 0
+    alice.output("rm ~/go")
 
 
 def test_shell_as_a_command_has_the_shell_s_status(rescue: Client, tmp_path: Path) -> None:
@@ -298,11 +325,11 @@ def test_an_account_that_is_locked_meanwhile_is_shown_out(own_installation: Inst
             answered_at = time.monotonic()
             own_installation.cli("user", "lock", "alice")
             # What the door has just found out about the account is good for a moment.
-            wait_until(lambda: time.monotonic() > answered_at + _ACCOUNT_FRESH_S)
+            wait_until(lambda: time.monotonic() > answered_at + ACCOUNT_FRESH_S)
             console.stdin.write(b"start\nhelp\n")
             console.stdin.flush()
             assert console.wait(CLIENT_TIMEOUT_S) == 1
-        assert own_installation.containers() == []
+        assert own_installation.environments() == []
 
 
 async def test_nothing_is_forwarded_and_there_are_no_files(rescue: Client) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.installation import Client, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, wait_until
+from tests.programs import running
 
 MANY = 1000
 MEGABYTE = 1_000_000
@@ -35,18 +36,20 @@ def mounted(alice: Client, tmp_path: Path) -> Iterator[Path]:
     point = tmp_path / "mounted"
     point.mkdir()
     argv = ["sshfs", "-f", "-o", f"ssh_command={alice.remote_shell}", f"{alice.target}:mounted", str(point)]
-    process = subprocess.Popen(argv)
+    unmount = ["fusermount3", "-u", str(point)]
     try:
-        wait_until(lambda: point.is_mount() or process.poll() is not None, what="the mount")
-        assert process.poll() is None
-        yield point
-        subprocess.run(["fusermount3", "-u", str(point)], check=True, timeout=60)
-        assert process.wait(timeout=60) == 0
+        with running(argv) as process:
+            try:
+                wait_until(lambda: point.is_mount() or process.poll() is not None, what="the mount")
+                assert process.poll() is None
+                yield point
+                # Whoever looks at all that is mounted, as df does, keeps it busy for a moment.
+                wait_until(lambda: subprocess.run(unmount, check=False).returncode == 0, what="the unmount")
+                assert process.wait(CLIENT_TIMEOUT_S) == 0
+            finally:
+                if process.poll() is None:
+                    subprocess.run([*unmount, "-z"], check=False, timeout=CLIENT_TIMEOUT_S)
     finally:
-        if process.poll() is None:
-            subprocess.run(["fusermount3", "-u", "-z", str(point)], check=False, timeout=60)
-            process.kill()
-            process.wait()
         alice.output("rm -r mounted")
 
 

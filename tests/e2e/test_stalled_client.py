@@ -6,6 +6,7 @@ import sys
 import time
 
 from tests.e2e.installation import Client, Server
+from tests.programs import running
 
 ALLOWED_KIB = 32 * 1024
 
@@ -43,7 +44,7 @@ def test_a_stopped_reader_with_a_huge_window(alice: Client, server: Server) -> N
         str(alice.key),
         "dd if=/dev/zero bs=64k count=60000 status=none",
     ]
-    with subprocess.Popen([sys.executable, "-c", GREEDY, *arguments], stdout=subprocess.PIPE) as client:
+    with running([sys.executable, "-c", GREEDY, *arguments], stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"reading\n"
         client.send_signal(signal.SIGSTOP)
@@ -55,8 +56,6 @@ def test_a_stopped_reader_with_a_huge_window(alice: Client, server: Server) -> N
             assert time.monotonic() < deadline, f"the producer is not blocked: {amounts}"
             amounts.append(produced_bytes(alice))
         grown = server.rss_kib - before
-
-        client.kill()
 
     assert grown <= ALLOWED_KIB
     assert alice.output("echo well") == "well\n"

@@ -108,7 +108,7 @@ def test_a_lock_shows_out_at_both_within_seconds(pair: Pair) -> None:
             process.stdin.flush()
             assert b"here\n" == process.stdout.readline()
         pair.installation.cli("user", "lock", "carol")
-        wait_until(lambda: one.poll() is not None and other.poll() is not None, timeout_s=30, what="the end")
+        wait_until(lambda: one.poll() is not None and other.poll() is not None, what="the end")
 
     assert [255, 255] == [client.run("true").returncode for client in (here, there)]
 
@@ -123,6 +123,7 @@ def test_uids_are_in_order_whoever_gives_them(pair: Pair) -> None:
 
 def test_environments_with_another_server_s_sockets_are_told_of_at_the_start(pair: Pair) -> None:
     told = "each needs engine.direct_streams = false"
+    pair.clients("alice")[0].output("true")
     container = f"rb_{pair.installation.userhash('alice')}"
     with docker_api() as api, pair.installation.serving(ROOTBLOOD_ENGINE__DIRECT_STREAMS="true") as direct:
         api.remove_container(container, force=True)
@@ -136,13 +137,13 @@ def test_environments_with_another_server_s_sockets_are_told_of_at_the_start(pai
 def test_a_server_killed_while_it_makes_an_environment_keeps_nobody_out(pair: Pair) -> None:
     pair.add("dave")
     directory = pair.installation.directory / "third"
-    third = pair.installation.start(ROOTBLOOD_STATE_DIR=str(directory))
     userhash = pair.installation.userhash("dave")
-    with client_of(pair.installation, third, "dave").open("true"):
+    with (
+        pair.installation.serving(ROOTBLOOD_STATE_DIR=str(directory)) as third,
+        client_of(pair.installation, third, "dave").open("true"),
+    ):
         wait_until(lambda: f"rb_{userhash}" in pair.installation.containers(), what="the container")
         third.stop(9)
-    assert third.process.stdout is not None
-    third.process.stdout.close()
 
     here, there = pair.clients("dave")
     assert ["dave\n", "dave\n"] == [client.output("id -un") for client in (here, there)]

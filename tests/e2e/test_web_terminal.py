@@ -20,7 +20,7 @@ from rootblood.errors import NotFoundError
 from rootblood.services.terminals import Terminals
 from rootblood.services.tmux import TmuxSessions
 from rootblood.settings import EngineSettings, Settings
-from rootblood.web.terminal import TerminalSockets
+from rootblood.web.terminal.sockets import TerminalSockets
 from tests.e2e.installation import Client, Installation, wait_until
 from tests.e2e.terminal import terminal
 
@@ -140,8 +140,7 @@ async def test_type_see_and_resize(door: Door) -> None:
     async with door.page("alice") as page:
         await page.wait_for(r"alice@rootblood:~\$")
         await page.enter("echo $((6 * 7)) $TERM; stty size")
-        await page.wait_for("42 tmux-256color")
-        await page.wait_for("30 100")
+        await page.wait_for(r"42 tmux-256color\s+30 100")
         await page.resize(120, 40)
         # The size takes a moment on its way; the shell may be faster.
         await page.enter("until stty size | grep '40 120'; do sleep 0.1; done; echo seen $((1)) time")
@@ -178,9 +177,9 @@ async def test_the_same_screen_in_ssh_and_in_the_browser_at_once(
 ) -> None:
     with terminal(tmp_path, alice.argv(options=["-tt"])) as window:
         await asyncio.to_thread(window.wait_for, "$")
-        window.enter("tmux -S /run/rootblood/tmux display -p 'number #{session_id}'")
-        shown = await asyncio.to_thread(window.wait_for, "\nnumber $")
-        found = re.search(r"^number \$(\d+)", shown, re.MULTILINE)
+        window.enter("echo number $ROOTBLOOD_SESSION")
+        shown = await asyncio.to_thread(window.wait_for, "\nnumber ")
+        found = re.search(r"^number (\d+)$", shown, re.MULTILINE)
         assert found is not None
         async with door.page("alice", f"?session={found[1]}") as page:
             await page.wait_for("number")

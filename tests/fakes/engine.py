@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import (
     EnsureStep,
     Environment,
@@ -340,7 +341,7 @@ class FakeEngine:
 
     async def read_volume(
         self, volume: Volume, write: Callable[[bytes], Awaitable[None]], *, compressed: bool
-    ) -> Sequence[str]:
+    ) -> Complaints:
         await self._answer()
         self._require_image()
         directory = self._volume(volume)
@@ -362,7 +363,7 @@ class FakeEngine:
             await write(done.stdout[: len(done.stdout) // 2])
             raise EnvironmentFailedError("the volume could not be read, as it was told to")
         await write(done.stdout)
-        return done.stderr.decode().splitlines()
+        return Complaints(tuple(done.stderr.decode().splitlines()))
 
     async def write_volume(self, volume: Volume, pieces: AsyncIterable[bytes], *, compressed: bool) -> None:
         await self._answer()

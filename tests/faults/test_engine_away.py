@@ -59,7 +59,7 @@ def test_when_docker_is_back_the_next_login_works(own_installation: Installation
         assert_stays_up(server, "engine_unavailable")
         proxy.open()
         assert says_ok(alice)
-    assert [container_of(own_installation)] == own_installation.containers()
+    assert [container_of(own_installation)] == own_installation.environments()
 
 
 def test_without_docker_env_commands_fail_in_one_line(own_installation: Installation, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_after_kill_9_in_mid_session_a_login_works_and_nothing_is_left(
     with own_installation.serving() as again:
         assert says_ok(client_of(own_installation, again, "alice"))
         wait_until(lambda: not before & processes(container).keys(), what="the old link being gone")
-    assert [container] == own_installation.containers()
+    assert [container] == own_installation.environments()
 
 
 def test_sessions_outlive_a_killed_server(own_installation: Installation, tmp_path: Path) -> None:

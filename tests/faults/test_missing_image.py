@@ -35,7 +35,7 @@ def test_a_container_that_does_not_come_up_is_told_and_heals_with_its_settings(
         assert_stays_up(server, "engine_refused")
     with own_installation.serving() as server:
         assert says_ok(client_of(own_installation, server, "alice"))
-    assert [container_of(own_installation)] == own_installation.containers()
+    assert [container_of(own_installation)] == own_installation.environments()
 
 
 def test_an_environment_that_stops_at_once_names_the_rescue_console(

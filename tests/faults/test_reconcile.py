@@ -48,7 +48,7 @@ def test_commands_of_a_killed_server_end_and_those_of_another_live(
     with own_installation.serving(**setting) as other, own_installation.serving(**setting) as killed:
         theirs = client_of(own_installation, killed, "alice")
         assert "" == theirs.output("true")
-        (container,) = own_installation.containers()
+        (container,) = own_installation.environments()
         left = ["sleep 1001", "cat >/dev/null; sleep 1002; true", "trap '' HUP; sleep 1003; true"]
         backgrounds = [
             "nohup sleep 2001 >/dev/null 2>&1 & sleep 1004",

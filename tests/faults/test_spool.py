@@ -14,14 +14,13 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation
+from tests.e2e.holding import gzip_held
 from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, docker_api, wait_until
 from tests.e2e.test_export_drive import scp
 
 IMPORT = "/usr/lib/rootblood/import"
 LARGE_BYTES = 80_000_000
-
-STOP_GZIP = "until pkill -STOP -x gzip; do :; done; echo stopped; cat"
-"""However fast this machine is, and however slow the test: a tarball that is under way stays that."""
+"""That takes gzip some seconds."""
 
 DIGEST = "find . -type f -print0 | sort -z | xargs -0 sha256sum"
 
@@ -55,17 +54,16 @@ def outcome(house: Installation) -> tuple[str, str]:
     return newest["state"], newest["error"]
 
 
-def processes(house: Installation, *programs: str) -> dict[int, str]:
-    """Command lines, in alice's environment, in which one of these programs runs, by PID on this machine."""
+def times_made(house: Installation) -> int:
+    """How many tarballs of alice's have been kept, by her activity."""
+    return house.cli("user", "activity", "alice", "--json").stdout.count("kept here for a while")
+
+
+def processes(house: Installation, *programs: str) -> list[str]:
+    """Command lines, in alice's environment, in which one of these programs runs."""
     with docker_api() as api:
         top: Any = api.top(container_name(house.userhash("alice")), ps_args="-eo pid,args")
-    return {int(row[0]): row[1] for row in top["Processes"] if any(program in row[1] for program in programs)}
-
-
-def let_go_on(house: Installation, program: str) -> None:
-    """Wake up what was stopped."""
-    for pid in processes(house, program):
-        os.kill(pid, signal.SIGCONT)
+    return [row[1] for row in top["Processes"] if any(program in row[1] for program in programs)]
 
 
 def drive_of(client: Client) -> Client:
@@ -98,15 +96,14 @@ def test_a_server_killed_in_mid_spool(house: Installation, tmp_path: Path) -> No
     with house.serving() as server:
         alice = client_of(house, server, "alice")
         before = alice.output(DIGEST)
-        with alice.open(STOP_GZIP) as stopping, spooling(alice, tmp_path) as copy:
-            assert stopping.stdout is not None
-            assert stopping.stdout.readline() == b"stopped\n"
+        with gzip_held(alice), spooling(alice, tmp_path) as copy:
+            wait_until(lambda: spooled(house) == ["json", "part"], what="a tarball on its way")
+            wait_until(lambda: processes(house, "/usr/bin/gzip") != [], what="what compresses it")
             server.stop(signal.SIGKILL)
-            assert copy.wait(CLIENT_TIMEOUT_S) != 0
+            assert copy.wait(60) != 0
     assert (spooled(house), list(tmp_path.iterdir())) == (["json", "part"], [])
-    let_go_on(house, "/usr/bin/gzip")
     wait_until(
-        lambda: processes(house, "rootblood/export", "/usr/bin/tar", "/usr/bin/gzip") == {},
+        lambda: processes(house, "rootblood/export", "/usr/bin/tar", "/usr/bin/gzip") == [],
         what="the end of tar",
     )
     with house.serving() as server:
@@ -137,7 +134,7 @@ def test_a_server_killed_in_mid_import(house: Installation, tmp_path: Path) -> N
             wait_until(lambda: alice.run(unpacked).returncode == 0)
             server.stop(signal.SIGKILL)
             assert client.wait(CLIENT_TIMEOUT_S) != 0
-    wait_until(lambda: processes(house, IMPORT, "/usr/bin/tar") == {}, what="the end of the import")
+    wait_until(lambda: processes(house, IMPORT, "/usr/bin/tar") == [], what="the end of the import")
     with house.serving() as server:
         assert client_of(house, server, "alice").output(f"{DIGEST}; ls -A ..") == before
 
@@ -203,18 +200,19 @@ def test_what_has_expired_goes_by_itself(house: Installation, tmp_path: Path) ->
     settings = {"ROOTBLOOD_EXPORTS__SPOOL_EXPIRY_S": "1", "ROOTBLOOD_EXPORTS__SPOOL_SWEEP_INTERVAL_S": "0.2"}
     with house.serving() as server:
         alice = client_of(house, server, "alice")
-        for path in spool_of(house).glob("*/*"):
-            path.unlink()  # or a new tarball makes room for itself
         alice.output("mv large ../large")
+        for path in spool_of(house).glob("*/*"):  # or the new one pushes out another
+            path.unlink()
         assert take(alice, tmp_path / "kept.tar.gz")[0] == 0
         kept = spooled(house)
-        assert "tar.gz" in kept
+        assert ["json", "tar.gz"] == kept
     with house.serving(**settings) as server:
         alice = client_of(house, server, "alice")
         drive = drive_of(alice)
         assert "tar.gz" in drive.sftp("ls")
+        before = times_made(house)
         with spooling(alice, tmp_path) as copy:
-            wait_until(lambda: spooled(house) != kept, what="a new one")
-            copy.wait(CLIENT_TIMEOUT_S)
+            copy.wait(60)  # in vain, if it takes longer than the tarball is kept
+        wait_until(lambda: times_made(house) > before, what="a new one")
         wait_until(lambda: spooled(house) == kept, what="the new one having gone, and none else")
         alice.output("mv ../large large")

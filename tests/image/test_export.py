@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.image.conftest import TIMEOUT_S, Environment, make_environment
+from tests.programs import running
 
 EXPORT = "/usr/lib/rootblood/export"
 HOSTILE = r"""
@@ -55,15 +56,11 @@ def export(environment: Environment, *arguments: str) -> subprocess.CompletedPro
 
 def framed(environment: Environment, kind: str) -> list[tuple[bytes, bytes]]:
     """The frames of an export whose reader stays to its end."""
-    done = subprocess.Popen(
-        ["docker", "exec", "--interactive", environment.container, EXPORT, "--frames", kind],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with done:
+    command = ["docker", "exec", "--interactive", environment.container, EXPORT, "--frames", kind]
+    with running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as done:
         assert done.stdout is not None
         output = done.stdout.read()
-    assert done.returncode == 0
+        assert done.wait(TIMEOUT_S) == 0
     found, at = [], 0
     while at < len(output):
         length = int.from_bytes(output[at + 1 : at + 5], "big")

@@ -4,8 +4,9 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -67,20 +68,26 @@ def everything(environment: Environment) -> list[str]:
     return environment.exec("find", "/home", "-mindepth", "1", "-printf", "%P\n").stdout.splitlines()
 
 
-def tarball(*members: tuple[str, bytes, str], mode: int = 0o644, gz: bool = True) -> bytes:
+def tarball(
+    *members: tuple[str, bytes, str],
+    mode: int = 0o644,
+    modes: Mapping[str, int] = MappingProxyType({}),
+    gz: bool = True,
+) -> bytes:
+    """Members by name, kind and target; those in `modes` have a mode of their own."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz" if gz else "w") as tar:
         for name, kind, target in members:
             member = tarfile.TarInfo(name)
             if kind == tarfile.BLKTYPE:
                 member.devmajor = 7
-            member.type, member.linkname, member.mode = kind, target, mode
+            member.type, member.linkname, member.mode = kind, target, modes.get(name, mode)
             member.size = 2 if kind == tarfile.REGTYPE else 0
             tar.addfile(member, io.BytesIO(b"hi"))
     return made.getvalue()
 
 
-FILE, SYMLINK, HARDLINK = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
+FILE, DIRECTORY, SYMLINK, HARDLINK = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 GOOD = tarball(("dir/a", FILE, ""), ("b", FILE, ""))
 
 
@@ -161,6 +168,67 @@ def test_what_is_absolute_or_setuid_is_defused(environment: Environment) -> None
     assert told["more_warnings"] == 0
     assert in_home(environment, "stat", "-c", "%a %n", "new/abs/x") == "755 new/abs/x\n"
     assert in_home(environment, "readlink", "new/shadow") == "/etc/shadow\n"
+
+
+DEEP = "/".join(["d" * 100] * 40)
+"""A path that the kernel takes here, and not below the directory that is unpacked into."""
+
+
+@pytest.mark.parametrize("hidden", ["closed", DEEP], ids=["closed", "deep"])
+def test_what_is_hidden_from_who_looks_is_defused(environment: Environment, hidden: str) -> None:
+    modes = {hidden: 0o2000, f"{hidden}/program": 0o4711}
+    members = [(hidden, DIRECTORY, ""), (f"{hidden}/program", FILE, "")]
+    before = everything(environment)
+    device = tarball(*members, (f"{hidden}/whiteout", tarfile.CHRTYPE, ""), modes=modes)
+    done = run(environment, "unpack", "--into=new", "-", stdin=device)
+    assert (1, b"import: nothing was changed: whiteout: a device\n") == (done.returncode, done.stderr)
+    assert before == everything(environment)
+
+    told = answer(environment, "unpack", "--into=new", "--json", "-", stdin=tarball(*members, modes=modes))
+
+    assert (None, ["took the setuid or setgid bit off 2 files"]) == (told["error"], told["warnings"])
+    last = hidden.rpartition("/")[2]
+    script = f"cd new/{hidden}/..; stat -c %a {last}; chmod 700 {last}; stat -c %a {last}/program"
+    assert "0\n711\n" == in_home(environment, "bash", "-c", script)
+
+
+def test_a_link_is_not_taken_for_the_home_of_an_export(environment: Environment) -> None:
+    home = environment.account.home
+    archive = tarball(("home", SYMLINK, "."), mode=0o777)
+    for where in ("--into=new", "--replace"):
+        told = answer(environment, "unpack", where, "--json", "-", stdin=archive)
+        assert told["error"] is None
+        assert [home.removeprefix("/home/")] == environment.exec("ls", "-A", "/home").stdout.split()
+        assert "directory\n" == environment.exec("stat", "-c", "%F", home).stdout
+        made, kept = told.get("into", "."), told.get("kept", ".")
+        assert ".\nmine\n" == in_home(environment, "sh", "-c", f"readlink {made}/home; cat {kept}/mine")
+
+
+@pytest.mark.parametrize("mode", [0o500, 0o000], ids=["read-only", "closed"])
+def test_a_home_that_nobody_may_write_to_comes_in(environment: Environment, mode: int) -> None:
+    """As it was, where it does not become the home, nor is the archive's nameless root."""
+    for root, where, expected in (
+        (".", "--into=new", 0o700),
+        ("home", "--into=as-it-was", mode),
+        ("home", "--replace", 0o700),
+    ):
+        archive = tarball((root, DIRECTORY, ""), (f"{root}/a", FILE, ""), modes={root: mode})
+        told = answer(environment, "unpack", where, "--json", "-", stdin=archive)
+        assert told["error"] is None
+        made, kept = told.get("into", "."), told.get("kept", ".")
+        script = f"stat -c %a {made}; chmod 700 {made}; cat {made}/a {kept}/mine"
+        assert f"{expected:o}\nhimine\n" == in_home(environment, "sh", "-c", script)
+    assert [name for name in everything(environment) if name.startswith(".")] == []
+
+
+def test_a_home_that_its_owner_made_read_only_is_kept(environment: Environment) -> None:
+    """It was exchanged, could not be moved then, and every further import failed at it."""
+    in_home(environment, "chmod", "500", ".")
+    told = answer(environment, "unpack", "--replace", "--json", "-", stdin=GOOD)
+    assert told["error"] is None
+    script = f"stat -c %a {told['kept']}; cat {told['kept']}/mine b"
+    assert "500\nmine\nhi" == in_home(environment, "sh", "-c", script)
+    assert [name for name in everything(environment) if name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(

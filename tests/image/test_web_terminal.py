@@ -2,11 +2,13 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.e2e.installation import wait_until
 from tests.image.conftest import TIMEOUT_S, Environment
+from tests.programs import running
 
 PROGRAM = "/usr/lib/rootblood/web-terminal"
 SOCKET = "/run/rootblood/ttyd.sock"
@@ -32,9 +34,13 @@ def count(environment: Environment) -> int:
 
 def test_starts_one_however_many_ask_at_once(clean: Environment) -> None:
     command = ["docker", "exec", clean.container, PROGRAM]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(5)]
-    assert [b""] * 5 == [run.communicate(timeout=TIMEOUT_S)[0] for run in runs]
-    assert [0] * 5 == [run.returncode for run in runs]
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(running(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+            for _ in range(5)
+        ]
+        assert [b""] * 5 == [run.communicate(timeout=TIMEOUT_S)[0] for run in runs]
+        assert [0] * 5 == [run.returncode for run in runs]
     assert 1 == count(clean)
 
 

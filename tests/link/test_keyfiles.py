@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from rootblood.errors import ConfigurationError
 from rootblood.link.keyfiles import create_private_key, read_private_key
+from tests.programs import running
 
 
 def test_a_key_is_made_once_and_read_back(tmp_path: Path) -> None:
@@ -33,16 +35,24 @@ def test_processes_at_once_agree_on_one_key(tmp_path: Path) -> None:
     path = tmp_path / "key"
     program = (
         "import sys; from pathlib import Path; from rootblood.link.keyfiles import create_private_key;"
-        "sys.stdin.readline(); print(create_private_key(Path(sys.argv[1]), 'comment'))"
+        "print('up', flush=True); sys.stdin.readline();"
+        "print(create_private_key(Path(sys.argv[1]), 'comment'))"
     )
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    said = sorted(racer.communicate("go\n", timeout=120)[0] for racer in racers)
-    assert ["False\n", "False\n", "False\n", "True\n"] == said
+    racer = [sys.executable, "-c", program, path]
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(running(racer, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            for _ in range(4)
+        ]
+        for one in racers:
+            assert one.stdout is not None
+            assert b"up\n" == one.stdout.readline()
+        for one in racers:
+            assert one.stdin is not None
+            one.stdin.write(b"go\n")
+            one.stdin.flush()
+        said = sorted(one.communicate(timeout=120)[0] for one in racers)
+    assert [b"False\n", b"False\n", b"False\n", b"True\n"] == said
     assert path.with_name("key.pub").read_bytes() == read_private_key(path).export_public_key("openssh")
 
 

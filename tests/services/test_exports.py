@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
 from rootblood.services.visits import Visits
 from rootblood.settings import ExportSettings, LinkSettings, Settings
-from rootblood.stores.spool import Spool
+from rootblood.stores.spool import Spool, SpoolFile
 from rootblood.stores.sql.accounts import SqlAccountStore
 from rootblood.stores.sql.database import Database
 from rootblood.stores.sql.schema import upgrade
@@ -283,6 +284,75 @@ async def test_the_oldest_makes_room(world: World) -> None:
     exports = world.exports(spool_max_of_account=2)
     made = [await done(exports, world.alice, await exports.spool(world.alice, GZIP)) for _ in range(3)]
     assert [export.id for export in await exports.list(world.alice)] == [made[2].id, made[1].id]
+
+
+async def test_attempts_that_failed_do_not_push_out_what_is_ready(world: World) -> None:
+    exports = world.exports(spool_max_of_account=2)
+    ready = await done(exports, world.alice, await exports.spool(world.alice, GZIP))
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x") + b"nonsense")
+    failed = [await done(exports, world.alice, await exports.spool(world.alice, GZIP)) for _ in range(3)]
+    assert [failed[2].id, ready.id] == [export.id for export in await exports.list(world.alice)]
+
+
+async def test_of_many_that_are_begun_at_once_one_is_made(world: World) -> None:
+    exports = world.exports()
+    begun = await asyncio.gather(
+        *[exports.spool(world.alice, GZIP) for _ in range(5)], return_exceptions=True
+    )
+    (export,) = (each for each in begun if isinstance(each, Export))
+    assert 4 == sum(isinstance(each, ConflictError) for each in begun)
+    made = await done(exports, world.alice, export)
+    assert ([made], ExportState.READY) == (await exports.list(world.alice), made.state)
+
+
+async def test_who_leaves_while_one_is_begun_leaves_none_that_nobody_makes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_beginning, may_begin = threading.Event(), threading.Event()
+    begin = world.spool.begin
+
+    def slowly(export: Export) -> SpoolFile:
+        is_beginning.set()
+        may_begin.wait(60)
+        return begin(export)
+
+    monkeypatch.setattr(world.spool, "begin", slowly)
+    exports = world.exports()
+    asking = asyncio.create_task(exports.spool(world.alice, GZIP))
+    await asyncio.to_thread(is_beginning.wait, 60)
+    asking.cancel()
+    await asyncio.wait([asking])
+    may_begin.set()
+    await exports.settled()
+    assert [ExportState.READY] == [export.state for export in await exports.list(world.alice)]
+
+
+@pytest.mark.parametrize("ending", ["close", "delete_all"])
+async def test_one_that_is_just_being_begun_is_broken_off_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
+    is_beginning, may_begin = threading.Event(), threading.Event()
+    begin = world.spool.begin
+
+    def slowly(export: Export) -> SpoolFile:
+        is_beginning.set()
+        may_begin.wait(60)
+        return begin(export)
+
+    monkeypatch.setattr(world.spool, "begin", slowly)
+    exports = world.exports()
+    asking = asyncio.create_task(exports.spool(world.alice, GZIP))
+    await asyncio.to_thread(is_beginning.wait, 60)
+    breaking = asyncio.create_task(exports.close() if ending == "close" else exports.delete_all(world.alice))
+    await asyncio.sleep(0)
+    may_begin.set()
+    await asyncio.wait([asking, breaking])
+    await breaking
+    assert ([], ["json"] if ending == "close" else []) == (
+        list(exports._spooling),
+        await asyncio.to_thread(world.files),
+    )
 
 
 async def test_what_is_ready_stays_whatever_becomes_of_its_environment(

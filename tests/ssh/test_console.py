@@ -90,7 +90,9 @@ def keys(tmp_path: Path) -> LinkKeys:
 
 
 @pytest.fixture
-async def rig(tmp_path: Path, keys: LinkKeys) -> AsyncIterator[Rig]:
+async def rig(tmp_path: Path, keys: LinkKeys, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    # Here it is Python that is started in tmux's place, which may take a while.
+    monkeypatch.setattr("rootblood.ssh.console._TMUX_TIMEOUT_S", 60.0)
     settings = Settings(state_dir=tmp_path / "state")
     database = Database(settings)
     await upgrade(database)

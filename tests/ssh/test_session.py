@@ -41,6 +41,14 @@ class LeftConnection:
     def environments(self) -> "LeftConnection":
         return self
 
+    @property
+    def login(self) -> "LeftConnection":
+        return self
+
+    @property
+    def sessions(self) -> "LeftConnection":
+        return self
+
     async def entering(self) -> None:
         """Anybody may."""
 
@@ -51,7 +59,7 @@ class LeftConnection:
         raise EnvironmentFailedError("closed")
         yield
 
-    def session_closed(self, session: ClientSession) -> None:
+    def closed(self, session: ClientSession) -> None:
         """Nobody counts."""
 
 

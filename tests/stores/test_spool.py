@@ -168,6 +168,27 @@ def test_an_id_is_never_a_path(tmp_path: Path, export_id: str) -> None:
     assert spool_in(tmp_path).find(ALICE, export_id) is None
 
 
+def test_what_goes_while_it_is_counted_keeps_nobody_from_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server has deleted a tarball, or given it its name, after this one had listed it."""
+    spool = spool_in(tmp_path)
+    spooled(spool)
+    glob = Path.glob
+    gone = tmp_path / "exports" / ALICE / "gone.other.part"
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: [*glob(path, pattern), gone])
+    assert ExportState.READY is spooled(spool).state
+
+
+@pytest.mark.parametrize("written", ["", '{"id"'])
+def test_a_record_that_did_not_get_to_the_disk_is_litter(tmp_path: Path, written: str) -> None:
+    """As a machine that went down may leave it: the server starts all the same."""
+    export = spooled(spool_in(tmp_path))
+    (tmp_path / "exports" / ALICE / f"{export.id}.json").write_text(written)
+    assert [] == spool_in(tmp_path).list(ALICE)
+    assert [] == files(tmp_path)
+
+
 def test_an_account_that_goes_takes_all_along(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     spooled(spool)

@@ -312,6 +312,12 @@ async def alice(house: House) -> Account:
 
 
 @pytest.fixture
+def silent_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal's page that sends no more than the handshake may be so for as long as its test takes."""
+    monkeypatch.setattr("rootblood.web.terminal.websocket._HELLO_TIMEOUT_S", 3600.0)
+
+
+@pytest.fixture
 async def url(house: House) -> AsyncIterator[str]:
     """A door with the settings of an installation that chose nothing."""
     async with house.open() as url:

@@ -454,6 +454,35 @@ async def test_a_body_that_will_not_do(alices: Program, body: bytes, pointers: l
     assert (422, pointers) == (told["status"], sorted(fault["pointer"] for fault in told["errors"]))
 
 
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({"name": 7, "password": ["x"]}, ["/name", "/password"]),
+        ({"name": "a" * 257, "password": "a" * 1025}, ["/name", "/password"]),
+        ({"name": None, "password": "x"}, [""]),
+        ({"name": "alice"}, [""]),
+        ({"name": "alice", "password": "x", "session": 1}, ["/session"]),
+    ],
+)
+async def test_what_is_wrong_with_a_name_and_a_password_is_said_by_pointers_into_the_body(
+    browser: Browser, body: object, pointers: list[str]
+) -> None:
+    told = problem(await browser.request("POST", f"{API}/session", json=body))
+    assert (422, pointers) == (told["status"], sorted(fault["pointer"] for fault in told["errors"]))
+    assert not [fault for fault in told["errors"] if fault["detail"].startswith("Value error")]
+
+
+def test_a_name_and_a_password_are_texts_that_may_be_left_out(document: dict[str, Any]) -> None:
+    asked = document["components"]["schemas"]["NewSession"]
+    assert "required" not in asked
+    for name, length in (("name", 256), ("password", 1024)):
+        assert ("string", length) == (
+            asked["properties"][name]["type"],
+            asked["properties"][name]["maxLength"],
+        )
+        assert not {"anyOf", "default"} & asked["properties"][name].keys()
+
+
 async def test_a_body_is_json(alices: Program) -> None:
     answer = await alices.browser.post(
         f"{API}/tokens", {"name": "x"}, headers={"Authorization": f"Bearer {alices.secret}"}

@@ -67,6 +67,7 @@ async def test_a_login_and_a_token_are_no_use_from_there(
     assert 403 == (await token.call("GET", "/environment")).status
 
 
+@pytest.mark.usefixtures("silent_pages")
 async def test_open_terminals_are_closed_at_once_and_others_are_not(
     house: House, proxied: str, new_browser: NewBrowser, alice: Account
 ) -> None:

@@ -56,7 +56,7 @@ def calls(house: House) -> Calls:
             links=house.links,
             logins=house.logins,
             tmux_sessions=TmuxSessions(house.environments),
-            penalties=Penalties(PenaltySettings(free_failures=2)),
+            penalties=Penalties(PenaltySettings(free_failures=2, first_s=600)),
             homes=house.homes,
             outlooks=house.outlooks,
             presence=house.presence,
@@ -107,6 +107,17 @@ async def test_a_link_logs_its_caller_in(
         assert 303 == (await browser.post(path, {"form_token": page.form_token})).status
         assert "<h1>alice</h1>" in (await browser.get("/")).text
         assert 410 == (await browser.get(path)).status
+
+
+async def test_what_is_no_request_leaves_no_traceback(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Any program of an environment can send it, as often as it likes."""
+    with structlog.testing.capture_logs() as logs:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"what is this?\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+        writer.close()
+    assert [("info", "request_malformed")] == [(log["log_level"], log["event"]) for log in logs]
+    assert [] == [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")]
 
 
 async def test_the_link_is_below_the_public_url(port: int) -> None:

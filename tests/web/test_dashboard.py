@@ -185,10 +185,11 @@ async def test_the_home_is_measured_behind_the_page(
 
     (home / "hold").unlink()
     page = await page_with(logged_in, "12 MiB")
-    assert "measured 0 s ago" in page or "measured 1 s ago" in page
+    assert re.search(r"measured \d+ s ago", page) is not None
     assert 1 == len((home / "du-runs").read_text().splitlines())
 
 
+@pytest.mark.usefixtures("silent_pages")
 async def test_terminals_of_browsers_are_attached_until_they_close(url: str, logged_in: Browser) -> None:
     assert "Nobody." in (await logged_in.get("/")).text
     cookies = "; ".join(f"{name}={value}" for name, value in logged_in.cookies.items())

@@ -428,6 +428,16 @@ async def test_conditions(alices: Program, export: Export) -> None:
         assert status == (await get(alices, export, **{header: value}))[0], (header, value)
 
 
+@pytest.mark.parametrize("header", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+@pytest.mark.parametrize(
+    "date", ["nonsense", "Fri, 01 Jan 99999999999999999999 00:00:00 GMT", "Fri, 32 Jan 2100 00:00:00 GMT"]
+)
+async def test_a_date_that_is_none_is_no_condition(
+    alices: Program, export: Export, header: str, date: str
+) -> None:
+    assert (200, "tarball", "") == await get(alices, export, **{header: date})
+
+
 @pytest.mark.parametrize("name", ["home.tar.zst", "home.tar.gz.gz", "x", "..%2f..%2fhome.tar.gz", "%00"])
 async def test_a_tarball_has_one_name(alices: Program, export: Export, name: str) -> None:
     answer = await alices.browser.get(f"/export/{export.id}/{name}", Authorization=f"Bearer {alices.secret}")

@@ -262,7 +262,7 @@ async def test_the_door_tells_templates_and_outcomes(
     registry = Registry()
     house.metrics = registry
     settings = WebSettings(trusted_proxies=(IPv4Network("127.0.0.1/32"),), public_url="http://box.test")
-    house.penalties = Penalties(PenaltySettings(free_failures=1))
+    house.penalties = Penalties(PenaltySettings(free_failures=1, first_s=600))
     async with house.open(settings) as url:
         browser = new_browser(url, **{"X-Forwarded-For": "203.0.113.7"})
         browser.origin = "http://box.test"

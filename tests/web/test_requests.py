@@ -5,6 +5,7 @@ import time
 from contextlib import AsyncExitStack
 
 import aiohttp
+import pytest
 
 from tests.web.conftest import House
 
@@ -23,7 +24,10 @@ async def test_idle_connections_and_silent_ones_keep_no_server_from_its_end(hous
         assert b"" == await reader.read()
 
 
-async def test_who_had_just_connected_is_answered_though_the_door_is_closed(house: House) -> None:
+async def test_who_had_just_connected_is_answered_though_the_door_is_closed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rootblood.web.requests._FIRST_REQUEST_S", 5.0)  # from the door's end to the request
     async with AsyncExitStack() as left:
         async with house.open(drain_s=WINDOW_S) as url:
             reader, writer = await connect(url)

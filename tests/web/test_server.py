@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 
 import pytest
+import structlog
 
 from rootblood.domain.accounts import Account
 from rootblood.errors import StoreUnavailableError
@@ -217,13 +218,22 @@ async def test_a_compressed_body_is_refused(browser: Browser) -> None:
         b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"GET /login HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n",
         b"\x16\x03\x01\x00\xa5\x01\x00",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\x1b[31m: x\r\n\r\n",
     ],
-    ids=["two lengths", "length and chunks", "a long header", "TLS"],
+    ids=["two lengths", "length and chunks", "a long header", "TLS", "a header that is none"],
 )
-async def test_what_is_no_request_is_refused(url: str, request_: bytes) -> None:
-    answer = await exchange(url, request_)
+async def test_what_is_no_request_is_refused_without_a_word_about_the_server_or_a_traceback(
+    url: str, request_: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        answer = await exchange(url, request_)
 
     assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+    assert b"\r\nServer: RootBlood\r\n" in answer
+    assert b"\r\nX-Content-Type-Options: nosniff\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nthis is no request of HTTP\n")
+    assert [("info", "request_malformed")] == [(log["log_level"], log["event"]) for log in logs]
+    assert [] == [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")]
 
 
 async def test_over_a_network_it_is_tls_or_nothing(house: House, new_browser: NewBrowser) -> None:

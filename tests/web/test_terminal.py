@@ -21,7 +21,9 @@ from rootblood.domain.rendering import over_first_row
 from rootblood.errors import EnvironmentBrokenError, StoreUnavailableError
 from rootblood.link.pool import StepListener
 from rootblood.services.ttyd import Terminal, TerminalSize, connect
-from rootblood.web.terminal import ENDED_CODE, FAILED_CODE, MAX_SOCKETS, TerminalSockets, parse_size
+from rootblood.web.terminal.endings import ENDED_CODE, FAILED_CODE
+from rootblood.web.terminal.sockets import MAX_SOCKETS, TerminalSockets
+from rootblood.web.terminal.websocket import parse_size
 from tests.fakes.ttyd import FakeTtyd, SocketStream, connect_stream
 
 ALICE = Account(
@@ -286,6 +288,7 @@ async def test_all_terminals_of_an_account_are_closed_at_once_and_no_others(door
     await until(lambda: door.ttyd.clients == 0)
 
 
+@pytest.mark.usefixtures("silent_pages")
 async def test_a_terminal_that_is_still_being_opened_is_closed_too(door: Door) -> None:
     door.sockets._ask_again_s = 3600
     async with (
@@ -328,11 +331,14 @@ async def test_who_is_locked_by_another_process_is_closed_soon(door: Door) -> No
     await until(lambda: door.ttyd.clients == 0)
 
 
-async def test_an_account_has_so_many_terminals_and_no_more(door: Door) -> None:
+@pytest.mark.usefixtures("silent_pages")
+async def test_an_account_has_so_many_terminals_and_the_next_is_told_why_it_is_none(door: Door) -> None:
     async with aiohttp.ClientSession() as browser:
         url = f"{door.url}/terminal/ws"
         pages = [await browser.ws_connect(url, protocols=["tty"]) for _ in range(MAX_SOCKETS)]
-        assert 429 == await door.status()
+        async with door.page() as page:
+            assert (FAILED_CODE, "you have too many terminals open: close some") == await ending(page)
+        assert 400 == await door.status()
         await asyncio.gather(*(page.close() for page in pages))
     await until(lambda: door.sockets._open == {})
 

@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 
 from rootblood.domain.accounts import Account
-from rootblood.web.terminal import TerminalSockets
+from rootblood.web.terminal.sockets import TerminalSockets
 from tests.web.conftest import Browser, House, NewBrowser
 
 UPGRADE = {
@@ -50,6 +50,7 @@ async def test_the_websocket_is_for_who_is_logged_in(browser: Browser, alice: Ac
     assert 101 == (await browser.get("/terminal/ws", Origin=browser.url, **UPGRADE)).status
 
 
+@pytest.mark.usefixtures("silent_pages")
 @pytest.mark.parametrize("cause", ["logout", "new password", "lock", "deletion"])
 async def test_what_ends_a_login_closes_its_terminals_at_once(
     house: House, alice: Account, new_browser: NewBrowser, monkeypatch: pytest.MonkeyPatch, cause: str

@@ -15,6 +15,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, NotFound
 
+from rootblood.domain.complaints import Complaints
 from rootblood.domain.environments import (
     EnsureStep,
     Environment,
@@ -239,7 +240,7 @@ class DockerEngine:
 
     async def read_volume(
         self, volume: Volume, write: Callable[[bytes], Awaitable[None]], *, compressed: bool
-    ) -> Sequence[str]:
+    ) -> Complaints:
         """Have a helper container run tar over the volume."""
         return await self._volumes.read(volume, write, compressed=compressed)
 

@@ -24,6 +24,7 @@ from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount
 from typing_extensions import override
 
+from rootblood.domain.complaints import Complaints, Hearing
 from rootblood.domain.environments import Volume, home_volume_name, shared_volume_name
 from rootblood.engines.docker.client import DockerClient
 from rootblood.engines.docker.container import INSTANCE_LABEL, SERVER_LABEL, USERHASH_LABEL, Arguments
@@ -68,9 +69,6 @@ _HELD_BYTES = 1024 * 1024
 _CHANGED = ("file changed as we read it", "File removed before we read it", "padding with zeros")
 """What tar says of files that changed, which is no error."""
 
-_MAX_WARNINGS = 20
-_MAX_WARNING_CHARS = 500
-_TAIL_CHARS = 150
 _MAX_LINE_BYTES = 16 * 1024
 
 
@@ -107,7 +105,7 @@ class Volumes:
 
     async def read(
         self, volume: Volume, write: Callable[[bytes], Awaitable[None]], *, compressed: bool
-    ) -> Sequence[str]:
+    ) -> Complaints:
         """See `Engine.read_volume`."""
         await self._docker.call(partial(self._require, name=self._name(volume)))
         script = f"{_READ} | {_COMPRESS}; {_TELL_STATUS}" if compressed else f"{_READ}; {_TELL_STATUS}"
@@ -117,7 +115,7 @@ class Volumes:
             tar, *others = helper.statuses
         if tar > _TAR_SAW_CHANGES or any(others):
             raise self._failed("read", volume, helper)
-        return tuple(helper.said) if tar else ()
+        return helper.said if tar else Complaints()
 
     async def write(self, volume: Volume, pieces: AsyncIterable[bytes], *, compressed: bool) -> None:
         """See `Engine.write_volume`."""
@@ -135,8 +133,9 @@ class Volumes:
 
     def _failed(self, done: str, volume: Volume, helper: "_Helper") -> EnvironmentFailedError:
         name = self._name(volume)
-        _log.error("volume_helper_failed", volume=name, statuses=helper.statuses, said=helper.said)
-        cause = next(iter(helper.said), "its tar was killed")
+        lines = helper.said.lines()
+        _log.error("volume_helper_failed", volume=name, statuses=helper.statuses, said=lines)
+        cause = next(iter(lines), "its tar was killed")
         return EnvironmentFailedError(f"the volume {name} could not be {done}: {cause}")
 
     def _name(self, volume: Volume) -> str:
@@ -250,13 +249,6 @@ def _helper_arguments(
     }
 
 
-def _shortened(line: bytes) -> bytes:
-    """Without its middle, where it is too long: its end says what is the matter."""
-    if len(line) <= _MAX_WARNING_CHARS:
-        return line
-    return line[: _MAX_WARNING_CHARS - _TAIL_CHARS - 3] + b"..." + line[-_TAIL_CHARS:]
-
-
 class _Helper(asyncio.Protocol):
     """The two ends of a helper: what it is given, what it gives, and what it says of itself."""
 
@@ -264,22 +256,18 @@ class _Helper(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._pieces: deque[bytes] = deque()
         self._held = 0
-        self._said = b""
+        self._line = b""
         self._last = ""
         self._ended = False
         self._arrived = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
-        self._errors: list[str] = []
-        self._changes: list[str] = []
-        self._lines = 0
+        self._hearing = Hearing(_CHANGED)
 
     @property
-    def said(self) -> Sequence[str]:
-        """What tar said, in lines: what matters most; a hostile home could have it say anything for ever."""
-        told = [*self._errors, *self._changes][:_MAX_WARNINGS]
-        more = self._lines - len(told)
-        return [*told, f"and {more} more"] if more else told
+    def said(self) -> Complaints:
+        """What tar said, errors first."""
+        return self._hearing.heard()
 
     @property
     def statuses(self) -> Sequence[int]:
@@ -314,15 +302,12 @@ class _Helper(asyncio.Protocol):
 
     def hear(self, data: bytes) -> None:
         """Take a piece of its stderr."""
-        *lines, self._said = (self._said + data).split(b"\n")
-        self._said = self._said[:_MAX_LINE_BYTES]
+        *lines, rest = (self._line + data).split(b"\n")
+        self._line = rest[:_MAX_LINE_BYTES]
         for line in lines:
             if self._last:
-                kept = self._changes if self._last.endswith(_CHANGED) else self._errors
-                self._lines += 1
-                if len(kept) < _MAX_WARNINGS:
-                    kept.append(self._last)
-            self._last = _shortened(line).decode(errors="backslashreplace")
+                self._hearing.take(self._last)
+            self._last = line.decode(errors="backslashreplace")
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

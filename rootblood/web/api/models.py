@@ -4,10 +4,9 @@ Text that somebody else wrote is given as it is: it is data here, and whoever sh
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from rootblood.domain import audit, environments, exports, homes, keys, logins, tmux, tokens, visitors
 from rootblood.domain import leases as outlooks
@@ -29,6 +28,15 @@ def _whole(value: object) -> object:
 
 WHOLE = BeforeValidator(_whole)
 """Of an integer, as JSON Schema has it: 60.0 is one, and "60" is not."""
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    del schema["default"]
+    schema.update(schema.pop("anyOf")[0])
+
+
+NEVER_NULL = Field(json_schema_extra=_without_null)
+"""Of a field that may be left out, which is null here then; the document says nothing of null."""
 
 
 class Usage(_Answer):
@@ -185,8 +193,8 @@ class NewSession(_Request):
         json_schema_extra={"dependentRequired": {"name": ["password"], "password": ["name"]}}
     )
 
-    name: Annotated[str, Field(max_length=256)] | SkipJsonSchema[None] = None
-    password: Annotated[SecretStr, Field(max_length=1024)] | SkipJsonSchema[None] = None
+    name: Annotated[Annotated[str, Field(max_length=256)] | None, NEVER_NULL] = None
+    password: Annotated[Annotated[SecretStr, Field(max_length=1024)] | None, NEVER_NULL] = None
 
     @model_validator(mode="after")
     def _name_and_password_belong_together(self) -> Self:

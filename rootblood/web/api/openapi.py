@@ -79,7 +79,8 @@ def document_of(operations: Sequence[Operation], base: str) -> dict[str, Any]:
                     "type": "apiKey",
                     "in": "cookie",
                     "name": "__Host-rootblood",
-                    "description": f"Of a browser; a change needs the page's form token as {CSRF_HEADER}",
+                    "description": "Of a browser, without `__Host-` where it speaks no TLS; "
+                    f"a change needs the page's form token as {CSRF_HEADER}",
                 },
             },
         },

@@ -44,7 +44,10 @@ def problem(
 def faults_of(error: ValidationError) -> list[Fault]:
     """What pydantic found, without what it found it in, which may be a password."""
     return [
-        Fault(pointer="".join(f"/{_escaped(str(part))}" for part in found["loc"]), detail=found["msg"])
+        Fault(
+            pointer="".join(f"/{_escaped(str(part))}" for part in found["loc"]),
+            detail=found["msg"].removeprefix("Value error, "),
+        )
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 

@@ -12,6 +12,7 @@ const LOW_WATER = 128 * 1024; // and go on
 const PIECE = 32 * 1024; // bytes of a paste in one message; the door takes 64 KiB
 const FIRST_WAIT = 500; // milliseconds to the first try to connect anew, doubled by each that fails
 const LONGEST_WAIT = 15000;
+const TURN_PATIENCE = 60000; // milliseconds for the tabs that are given a session before this one
 const MAX_TITLE = 200; // characters
 const [OVER, RESTARTING, LOGGED_OUT, FAILED, ENDED] = [1000, 1012, 4401, 4503, 4504];
 const FINAL = new Set([OVER, 1008, 1009, 1011, LOGGED_OUT, ENDED]); // codes after which trying again is the user's choice
@@ -84,6 +85,7 @@ fit.fit();
 terminal.focus();
 
 let socket = null;
+let attempt = 0; // to connect, counted
 let failures = 0;
 let outage = ""; // what the door said as it went away, until it is back
 let timer = 0;
@@ -92,13 +94,38 @@ let remembering = Promise.resolve(); // until the address says which session is 
 
 connect();
 
-function connect() {
+async function connect() {
   clearTimeout(timer);
   element("notice").hidden = true;
   state("Connecting", "");
+  const old = socket;
+  socket = null;
+  old?.close();
+  const mine = (attempt += 1);
+  const session = sessionOfAddress();
+  const done = session === null || session === NEW ? await turn() : () => {};
+  if (attempt === mine) {
+    openSocket(session, done);
+  } else {
+    done(); // a later one has begun
+  }
+}
+
+// Which session a terminal got is told by the lists before and after. So of the tabs that leave the choice to the door,
+// as several do at once when a browser opens its windows again, one at a time is given one. Calling what this gives
+// ends the turn.
+function turn() {
+  return new Promise((taken) => {
+    const wait = { signal: AbortSignal.timeout(TURN_PATIENCE) };
+    const hold = () => new Promise((done) => taken(done));
+    const over = () => taken(() => {}); // it took too long, or there are no locks: over a network they need TLS
+    Promise.resolve(navigator.locks?.request("rootblood.session", wait, hold)).then(over, over);
+  });
+}
+
+function openSocket(session, done) {
   const url = new URL(urls.socket, location.href);
   url.protocol = url.protocol.replace("http", "ws");
-  const session = sessionOfAddress();
   if (session !== null) {
     url.searchParams.set("session", session);
   }
@@ -106,7 +133,6 @@ function connect() {
   let waiting = 0; // bytes that xterm.js has not shown
   let paused = false;
   let shown = false;
-  socket?.close();
   socket = mine;
   mine.binaryType = "arraybuffer";
   const before = listed();
@@ -132,7 +158,7 @@ function connect() {
       failures = 0;
       outage = "";
       terminal.reset(); // what is there now is the door's to draw
-      remembering = remember(session, before);
+      remembering = remember(session, before).finally(done);
       state("Connected", "open");
     }
     waiting += data.length;
@@ -149,6 +175,7 @@ function connect() {
     });
   };
   mine.onclose = (event) => {
+    done();
     if (socket === mine) {
       socket = null;
       closed(event.code, event.reason, shown);
@@ -157,7 +184,8 @@ function connect() {
 }
 
 function sessionOfAddress() {
-  return new URL(location.href).searchParams.get("session");
+  const session = new URL(location.href).searchParams.get("session");
+  return /^(\d{1,9}|new)$/.test(session) ? session : null; // the door refuses what is none
 }
 
 function chooseSession(number) {
@@ -180,15 +208,17 @@ async function sessions() {
 }
 
 // After a drop or a reload it is to be the same session again, whatever other tabs had. The terminal does not say
-// which one it got: it is the one that is shown in a terminal more than before.
+// which one it got: it is the one that is shown in a terminal more than before, or the only one that is shown at all.
 async function remember(asked, listedBefore) {
   const [before, now] = [await listedBefore, await listed()];
   if (sessionOfAddress() !== asked) {
     return; // it has ended meanwhile, or another one was chosen
   }
-  const more = [...(now ?? [])].filter(([number, attached]) => before && attached > (before.get(number) ?? 0));
-  if (more.length === 1) {
-    chooseSession(more[0][0]);
+  const shown = [...(now ?? [])].filter(([, attached]) => attached > 0);
+  const more = shown.filter(([number, attached]) => before && attached > (before.get(number) ?? 0));
+  const mine = more.length ? more : shown;
+  if (mine.length === 1) {
+    chooseSession(mine[0][0]);
   } else if (now && !now.has(asked)) {
     chooseSession(null); // most of all NEW: that would be one more each time
   }
@@ -289,7 +319,8 @@ function withControl(text) {
     return text;
   }
   press(false);
-  return String.fromCharCode(text.toUpperCase().charCodeAt(0) & 0x1f);
+  // Of the others none has a control character, and what is left of their bits may end or stop a program.
+  return /[@-_a-z]/.test(text) ? String.fromCharCode(text.charCodeAt(0) & 0x1f) : text;
 }
 
 function press(pressed) {

@@ -14,6 +14,7 @@ from rootblood.domain.tmux import is_session
 from rootblood.errors import InvalidInputError, NotFoundError, RootBloodError
 from rootblood.services.accounts import Accounts
 from rootblood.web.calls.operations import Call, Operation
+from rootblood.web.connections import Connection
 from rootblood.web.failures import INTERNAL_MESSAGE, explanation, status_of
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -55,15 +56,12 @@ class Calls:
         """What serves one connection out of the account's environment; None while the site is not there."""
         if self.url is None:
             return None
-        server = web.Server(
-            partial(self._respond, account, self.url),
-            handler_cancellation=True,
-            access_log=None,
+        return Connection(
+            web.Server(partial(self._respond, account, self.url), handler_cancellation=True),
             auto_decompress=False,  # `rb` compresses nothing
             keepalive_timeout=_REQUEST_TIMEOUT_S,  # from the start of the connection, so for the headers too
             lingering_time=0,
         )
-        return server()
 
     async def _respond(self, account: Account, url: str, request: web.BaseRequest) -> web.Response:
         status, text = await self._outcome(account, url, request)

@@ -5,6 +5,7 @@ a compressed file beside the one that was asked for.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -80,14 +81,22 @@ def _precondition(whole: Representation, request: web.Request) -> HTTPStatus | N
     if request.if_match is not None:
         if not _matches(whole, request.if_match, weak=False):
             return HTTPStatus.PRECONDITION_FAILED
-    elif request.if_unmodified_since is not None and whole.modified_at > request.if_unmodified_since:
+    elif (since := _date(lambda: request.if_unmodified_since)) is not None and whole.modified_at > since:
         return HTTPStatus.PRECONDITION_FAILED
     if request.if_none_match is not None:
         if _matches(whole, request.if_none_match, weak=True):
             return HTTPStatus.NOT_MODIFIED
-    elif request.if_modified_since is not None and whole.modified_at <= request.if_modified_since:
+    elif (since := _date(lambda: request.if_modified_since)) is not None and whole.modified_at <= since:
         return HTTPStatus.NOT_MODIFIED
     return None
+
+
+def _date(read: Callable[[], datetime | None]) -> datetime | None:
+    """What a header says; None where that is no date, and so no condition (section 13.1.3)."""
+    try:
+        return read()
+    except OverflowError:  # aiohttp has a date of numbers of any size
+        return None
 
 
 def _matches(whole: Representation, etags: tuple[ETag, ...], *, weak: bool) -> bool:

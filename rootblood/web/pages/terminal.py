@@ -7,7 +7,8 @@ from rootblood.web.api import PREFIX
 from rootblood.web.auth import Doorkeeper, Visitor
 from rootblood.web.pages import Pages
 from rootblood.web.pages.members import Members
-from rootblood.web.terminal import TerminalOpener, TerminalSockets
+from rootblood.web.terminal.sockets import TerminalSockets
+from rootblood.web.terminal.websocket import TerminalOpener
 
 
 class TerminalPage:

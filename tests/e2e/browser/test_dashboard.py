@@ -179,7 +179,7 @@ async def test_the_pages_without_a_script(
     with newcomer.open(options=["-tt"]) as shell:
         sessions = page.get_by_role("region", name="Sessions")
         session = sessions.get_by_role("listitem").filter(has_text="shown in 1 terminal")
-        # The page is what was so when it was asked for, and a session's first program is bash a moment later.
+        # The page is what was so when it was asked for; the first program becomes bash a moment later.
         while not await session.filter(has_text="bash").count():
             await page.reload()
         # Ended by the keyboard alone.

@@ -37,7 +37,9 @@ async def test_several_terminals(open_window: OpenWindow) -> None:
 
         menu = await one.menu("Sessions")
         await expect(menu.get_by_role("listitem")).to_have_count(1)
+        before = one.page.url
         await menu.get_by_role("link", name="New session").click()
+        await expect(one.page).not_to_have_url(before)  # until then it is the old page, connected and all
         await one.wait_connected()
         await one.wait_prompt()
         await one.enter("echo this is $((2))")
@@ -59,6 +61,24 @@ async def test_several_terminals(open_window: OpenWindow) -> None:
         for tab, text in ((one, "this is 1"), (other, "this is 2"), (one, "this is 1")):
             await tab.page.reload()
             await tab.wait_for(text)
+
+
+async def test_tabs_that_are_opened_at_once_keep_each_its_own_session(open_window: OpenWindow) -> None:
+    """As a browser does that opens its windows again."""
+    async with open_window() as window:
+        await window.log_in("alice", ALICE_PASSWORD)
+        queries = ("", "?session=new", "?session=none%20such")
+        tabs = await asyncio.gather(*(window.terminal(query) for query in queries))
+        addresses = [tab.page.url for tab in tabs]
+        assert len(queries) == len(set(addresses))
+        await asyncio.gather(*(tab.page.reload() for tab in tabs))
+        for tab, address in zip(tabs, addresses, strict=True):
+            await tab.wait_connected()
+            await tab.wait_prompt()
+            await tab.page.bring_to_front()
+            await tab.enter("clear; echo number=$ROOTBLOOD_SESSION.")
+            await tab.wait_for(f"number={address.partition('=')[2]}.")
+            assert address == tab.page.url
 
 
 async def test_the_end_of_a_session_offers_a_new_one(open_window: OpenWindow) -> None:
@@ -218,17 +238,29 @@ async def test_a_phone_has_a_key_bar(open_window: OpenWindow) -> None:
         keys = page.get_by_role("toolbar", name="Keys")
         control = keys.get_by_role("button", name="Ctrl")
 
-        await tab.enter("cat -v")
-        await tab.wait_for("cat -v")
-        for key in ("Esc", "Left", "Up"):
+        await tab.enter("echo re''ady; cat -v")
+        await tab.wait_for("ready")  # from here on the tty shows what is typed, and not the shell
+        shown = ""
+        for key, sent in (("Esc", "^["), ("Left", "^[[D"), ("Up", "^[[A")):
             await keys.get_by_role("button", name=key).tap()
-        await tab.wait_for("^[^[[D^[[A")
+            shown += sent
+            await tab.wait_for(shown)  # an Esc with another key at its heels is Alt, to tmux
         await control.tap()
         await expect(control).to_have_attribute("aria-pressed", "true")
         await window.shoot(page, "terminal-phone")
         await tab.type("c")
         await tab.wait_for("^C")
         await expect(control).to_have_attribute("aria-pressed", "false")
+
+        await tab.enter("clear; echo re''ady again; cat -v")
+        await tab.wait_for("ready again")
+        for letter in "\u00fc\u00df":  # their last five bits are those of Ctrl-\ and of Ctrl-_
+            await control.tap()
+            await tab.page.keyboard.insert_text(letter)
+        await tab.enter("")
+        await tab.wait_for("M-CM-<M-CM-^_")
+        await expect(control).to_have_attribute("aria-pressed", "false")
+        await tab.page.keyboard.press("Control+c")
 
         await tab.type("clear; echo hal")
         await keys.get_by_role("button", name="Left").tap()

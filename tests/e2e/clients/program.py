@@ -10,6 +10,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from tests.e2e.clients.base import TERMINAL, TIMEOUT_S, Done, Login, RealClient
+from tests.programs import running
 
 
 class CommandClient(RealClient):
@@ -74,16 +75,12 @@ def on_own_terminal(argv: Sequence[str]) -> bytes:
     """Run a program on a terminal of its own and return what it wrote there."""
     ours, theirs = os.openpty()
     output = bytearray()
-    with os.fdopen(ours, "rb", buffering=0) as master:
-        process = subprocess.Popen(
-            ["timeout", str(TIMEOUT_S), *argv],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+    program = ["timeout", str(TIMEOUT_S), *argv]
+    on_it = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    with os.fdopen(ours, "rb", buffering=0) as master, running(program, **on_it) as process:
         os.close(theirs)
-        with process, suppress(OSError):  # Linux ends a terminal nobody holds any more with EIO
+        with suppress(OSError):  # Linux ends a terminal nobody holds any more with EIO
             while data := master.read(65536):
                 output += data
+        process.wait()
     return bytes(output)

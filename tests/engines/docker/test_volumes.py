@@ -1,22 +1,35 @@
-"""What a helper says of itself, whatever is in the volume."""
+"""What a helper says of itself, in whatever pieces Docker gives it."""
 
+import pytest
+
+from rootblood.domain.complaints import Complaints
 from rootblood.engines.docker.volumes import _Helper
 
-CHANGED = b"tar: ./%s: file changed as we read it\n"
+SAID = b"tar: ./x: file changed as we read it\ntar: ./y\xff: Cannot open: Input/output error\nended: 2 0\n"
 
 
-def test_what_matters_is_told_first_and_the_rest_counted() -> None:
+@pytest.mark.parametrize("piece_bytes", [1, 7, len(SAID)])
+def test_the_last_line_is_how_it_ended_and_errors_come_first(piece_bytes: int) -> None:
     helper = _Helper()
-    helper.hear(CHANGED % b"x" * 30 + CHANGED % (b"n" * 5000) + b"tar: ./y: Cannot open: Input/output")
-    helper.hear(b" error\nended: 2 0\n")
+    for at in range(0, len(SAID), piece_bytes):
+        helper.hear(SAID[at : at + piece_bytes])
     assert [2, 0] == list(helper.statuses)
-    assert "tar: ./y: Cannot open: Input/output error" == helper.said[0]
-    assert ["tar: ./x: file changed as we read it"] * 19 == helper.said[1:20]
-    assert "and 12 more" == helper.said[20]
+    assert helper.said == Complaints(
+        ("tar: ./y\\xff: Cannot open: Input/output error", "tar: ./x: file changed as we read it")
+    )
 
 
-def test_a_long_name_does_not_hide_what_is_the_matter() -> None:
+def test_who_was_killed_has_no_good_end() -> None:
     helper = _Helper()
-    helper.hear(CHANGED % (b"n" * 5000) + b"ended: 1 0\n")
-    (said,) = helper.said
-    assert (500, True, True) == (len(said), said.startswith("tar: ./nnn"), said.endswith("as we read it"))
+    helper.hear(b"tar: ./x: file changed as we read it\nended: 0")
+    assert [137] == list(helper.statuses)
+
+
+def test_a_line_without_an_end_is_not_kept_for_ever() -> None:
+    helper = _Helper()
+    for _ in range(100):
+        helper.hear(b"n" * 10_000)
+    assert len(helper._line) < 20_000
+    helper.hear(b": file changed as we read it\nended: 1 0\n")
+    (line,) = helper.said.listed
+    assert (500, True) == (len(line), line.endswith("n: file changed as we read it"))

@@ -1,4 +1,4 @@
-"""The browser's terminal: a WebSocket between its page and a terminal in the environment.
+"""One terminal in a browser: a WebSocket between its page and a terminal in the environment.
 
 The page speaks ttyd's messages, whose first byte is their kind. From the page come `0` input, `1` the size as
 JSON, `2` "send no more for now" and `3` "go on"; to it go `0` output, and before the first of that `4` the
@@ -14,9 +14,8 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -26,12 +25,20 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from rootblood.domain.accounts import Account
 from rootblood.domain.environments import EnsureStep, RestartReason
 from rootblood.domain.rendering import ENDS, over_first_row
-from rootblood.domain.tmux import NEW, is_session
-from rootblood.domain.visitors import Visitor
+from rootblood.domain.tmux import NEW
 from rootblood.errors import RootBloodError
 from rootblood.link.pool import StepListener
 from rootblood.link.waiting import first_of
 from rootblood.services.ttyd import Terminal, TerminalSize
+from rootblood.web.terminal.endings import (
+    BROKEN_OFF,
+    CRASHED,
+    ENDED_CODE,
+    FAILED_CODE,
+    NOT_THE_PROTOCOL,
+    OVER,
+    Ending,
+)
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -64,36 +71,8 @@ _GATHERING_S = 0.001
 """How long what follows on so much comes together: each message costs the browser and this door more than
 what is in it."""
 
-MAX_SOCKETS = 32
-"""Open at one time for one account: each costs its environment a few processes."""
-
-_ASK_AGAIN_S = 3.0
-"""An account may be locked by another process, which cannot close what is open here."""
-
 _MAX_REASON_BYTES = 123
 """RFC 6455 section 5.5: a control frame's 125, less the code."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What the page is told at the end; it connects anew by itself after some of the codes."""
-
-    code: int
-    reason: str
-
-
-OVER = Ending(WSCloseCode.OK, "the session has ended")
-BROKEN_OFF = Ending(WSCloseCode.SERVICE_RESTART, "the way into your environment broke off")
-RESTARTING = Ending(WSCloseCode.SERVICE_RESTART, "the server is being restarted")
-NOT_THE_PROTOCOL = Ending(WSCloseCode.POLICY_VIOLATION, "that was no message of a terminal")
-NOT_FROM_THERE = Ending(WSCloseCode.POLICY_VIOLATION, "this network may not come in; ask your administrator")
-LOGGED_OUT = Ending(4401, "you are logged out")
-FAILED_CODE = 4503
-"""There is no terminal, and the reason says why: a message of `RootBloodError`."""
-
-ENDED_CODE = 4504
-"""The environment has ended, and the reason says why. The page does not connect anew by itself: that would
-undo what somebody may have meant, and nobody would have read why."""
 
 _CAUSE_S = 5.0
 """For word of why a way in broke off; it comes within milliseconds, unless the engine is away or busy.
@@ -101,14 +80,6 @@ Without it the page connects anew, and so starts what somebody has stopped."""
 
 _DOUBT_S = 1.0
 """The same, where a session ended as it would have of itself, or with its environment."""
-
-CRASHED = Ending(WSCloseCode.INTERNAL_ERROR, "internal error; your administrator finds it in the log")
-
-Admit = Callable[[web.Request], Awaitable[Account]]
-"""Says whose terminal a request may have. Raises an HTTPException where it may have none, most of all where
-the Origin is another site's."""
-
-AddressOf = Callable[[web.Request], str]
 
 
 class TerminalOpener(Protocol):
@@ -128,126 +99,8 @@ class TerminalOpener(Protocol):
         """Why an environment has ended since somebody came in: see `rootblood.services.ends.Ends.since`."""
 
 
-class TerminalSockets:
-    """The open terminals of all browsers.
-
-    Args:
-        terminals: where they come from.
-        admit: is asked for every WebSocket, and again while it is open.
-        address_of: tells the address of a browser.
-        ask_again_s: how often.
-    """
-
-    def __init__(
-        self,
-        terminals: TerminalOpener,
-        admit: Admit,
-        *,
-        address_of: AddressOf = lambda request: request.remote or "?",
-        ask_again_s: float = _ASK_AGAIN_S,
-    ) -> None:
-        self._terminals = terminals
-        self._admit = admit
-        self._address_of = address_of
-        self._ask_again_s = ask_again_s
-        self._open: dict[str, set[_Socket]] = {}
-        self._stopping = False
-
-    def routes(self) -> list[web.RouteDef]:
-        """The WebSocket's."""
-        return [web.get("/terminal/ws", self.handle)]
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one WebSocket to its end. `?session=NUMBER` chooses the tmux session, `=new` makes one."""
-        session = request.query.get("session")
-        if session is not None and session != NEW and not is_session(session):
-            raise web.HTTPBadRequest(text="there is no such session")
-        if self._stopping:
-            raise web.HTTPServiceUnavailable(text=f"{RESTARTING.reason}; try again in a moment")
-        account = await self._admit(request)
-        connection = _Socket(request, peer=self._address_of(request), session=session)
-        with self._listed(account, connection):
-            # A logout while the first answer was on its way found nothing to close.
-            await self._admit(request)
-            await connection.prepare()
-            await first_of(
-                connection.serve(self._terminals, account, session),
-                connection.told_to_end.wait(),
-                connection.tell_steps(),
-                self._watch(request, connection),
-            )
-            await connection.close()
-        return connection.response
-
-    def ask_again(self, userhash: str) -> None:
-        """Ask now who of those with a terminal of this account may still have one."""
-        for connection in self._open.get(userhash, ()):
-            connection.in_doubt.set()
-
-    def show(self, userhash: str, text: str) -> None:
-        """Show a line on the open terminals of an account."""
-        for connection in self._open.get(userhash, ()):
-            connection.show(text)
-
-    @property
-    def count(self) -> int:
-        """How many are open."""
-        return sum(len(connections) for connections in self._open.values())
-
-    def end_banned(self, is_banned: Callable[[web.Request], bool]) -> list[web.Request]:
-        """Close every terminal whose request is banned by now; returns these requests."""
-        found = [
-            connection
-            for connections in self._open.values()
-            for connection in connections
-            if is_banned(connection.request)
-        ]
-        for connection in found:
-            connection.end(NOT_FROM_THERE)
-        return [connection.request for connection in found]
-
-    def open_of(self, account: Account) -> Sequence[Visitor]:
-        """The open terminals of an account."""
-        return list(self._open.get(account.userhash, ()))
-
-    def stop(self) -> None:
-        """Close every terminal, and open no more: the server stops, and what they show goes on in tmux."""
-        self._stopping = True
-        for connections in self._open.values():
-            for connection in connections:
-                connection.end(RESTARTING)
-
-    async def _watch(self, request: web.Request, connection: "_Socket") -> None:
-        """Return when the browser would not be let in any more."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._ask_again_s):
-                    await connection.in_doubt.wait()
-            connection.in_doubt.clear()
-            try:
-                await self._admit(request)
-            except web.HTTPException:
-                connection.end(LOGGED_OUT)
-                return
-            except RootBloodError as error:  # who is in already stays while nobody can tell
-                _log.warning("terminal_not_asked_again", cause=str(error))
-
-    @contextmanager
-    def _listed(self, account: Account, connection: "_Socket") -> Iterator[None]:
-        mine = self._open.setdefault(account.userhash, set())
-        if len(mine) >= MAX_SOCKETS:
-            raise web.HTTPTooManyRequests(text="too many terminals; close some")
-        mine.add(connection)
-        try:
-            yield
-        finally:
-            mine.discard(connection)
-            if not mine:
-                self._open.pop(account.userhash, None)
-
-
-class _Socket:
-    """One browser's WebSocket."""
+class TerminalSocket:
+    """One browser's WebSocket, from its handshake to its end."""
 
     def __init__(self, request: web.Request, *, peer: str, session: str | None) -> None:
         self.request = request

@@ -1,0 +1,1 @@
+"""Terminals in browsers: `websocket` is one, `sockets` are all that are open, `endings` how each ends."""
