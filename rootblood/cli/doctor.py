@@ -15,7 +15,7 @@ from rootblood.domain.rendering import counted
 from rootblood.errors import ConfigurationError, RootBloodError
 from rootblood.inventory import build_engine
 from rootblood.link.keys import read_link_keys
-from rootblood.records import database_name
+from rootblood.records import database_name, open_records
 from rootblood.settings import MetricsSettings, Settings
 from rootblood.ssh.greeting import read_texts
 from rootblood.ssh.hostkeys import host_key_fingerprint
@@ -58,8 +58,8 @@ async def examine(settings: Settings) -> list[Finding]:
         return f"present in {settings.keys_dir}"
 
     async def database() -> str:
-        async with open_core(settings) as core:
-            return f"{counted(len(await core.accounts.list()), 'account')}, {database_name(settings)}"
+        async with open_records(settings) as records:
+            return f"{counted(len(await records.accounts.list()), 'account')}, {database_name(settings)}"
 
     async def engine() -> str:
         engine = build_engine(settings)

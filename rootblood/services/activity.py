@@ -12,13 +12,11 @@ from rootblood.domain.environments import Usage
 from rootblood.domain.leases import Idleness, kept_detail
 from rootblood.errors import RootBloodError
 from rootblood.services.environments import Environments
-from rootblood.services.tmux import TMUX
+from rootblood.services.tmux import ask_tmux
 from rootblood.settings import ReaperSettings
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_TIMEOUT_S = 5.0
-_MAX_BYTES = 64 * 1024
 _MAX_COMMAND_CHARS = 100
 _SHELLS = frozenset({"bash", "sh", "dash", "zsh", "fish", "ksh", "tmux", "login"})
 
@@ -69,11 +67,8 @@ class Activity:
 
     async def _job(self, account: Account) -> str | None:
         try:
-            said = await self._environments.programs.run(
-                account,
-                [*TMUX, "list-panes", "-a", "-F", "#{pane_dead} #{pane_current_command}"],
-                timeout_s=_TIMEOUT_S,
-                max_bytes=_MAX_BYTES,
+            said = await ask_tmux(
+                self._environments, account, "list-panes", "-a", "-F", "#{pane_dead} #{pane_current_command}"
             )
         except RootBloodError as error:  # one that does not answer does nothing that anybody could wait for
             _log.info("tmux_not_asked", userhash=account.userhash, cause=str(error))

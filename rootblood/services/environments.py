@@ -54,6 +54,13 @@ _log = structlog.stdlib.get_logger(__name__)
 RESTART_GRACE_S = 3.0
 """What programs have to end in order at a restart: who asks for one does not want to wait for them."""
 
+Condition = Callable[[], Awaitable[bool]]
+
+
+async def always() -> bool:
+    """Set no condition."""
+    return True
+
 
 @dataclass(slots=True)
 class _Lending:
@@ -193,6 +200,7 @@ class Environments:
             return await self._ensure_locked(account, on_step)
 
     async def _ensure_locked(self, account: Account, on_step: StepListener | None) -> Environment:
+        await self.shared.heal()
         environment = await self._engine.ensure(Identity.of(account), on_step=on_step)
         if environment.restarted is not None:
             _log.info("environment_restarted", userhash=account.userhash, reason=environment.restarted.value)
@@ -239,18 +247,22 @@ class Environments:
         reason: StopReason | None = None,
         *,
         grace_s: float = STOP_GRACE_S,
+        only_if: Condition = always,
         by: Actor = OPERATOR,
     ) -> bool:
-        """Stop the account's environment; False when it was not running. Its home stays.
+        """Stop the account's environment; False when it was not running, or not to be. Its home stays.
 
         Args:
             account: whose environment.
             reason: what the account is told of it at its next visit; None leaves that to the engine.
             grace_s: what its programs have to end in order.
+            only_if: asked under the account's lock, when nobody else makes or ends it any more.
             by: who asks.
         """
         async with self._locks.hold(account.userhash):
-            stopped = await self._end(account, reason, partial(self._engine.stop, grace_s=grace_s))
+            stopped = await only_if() and await self._end(
+                account, reason, partial(self._engine.stop, grace_s=grace_s)
+            )
         if stopped:
             self._record(account, Action.ENVIRONMENT_STOPPED, by, reason.value if reason is not None else "")
         return stopped
@@ -312,11 +324,19 @@ class Environments:
                 _log.warning("environment_not_given_back", userhash=account.userhash, cause=str(error))
 
     async def remove(
-        self, account: Account, reason: StopReason | None = None, *, by: Actor = OPERATOR
+        self,
+        account: Account,
+        reason: StopReason | None = None,
+        *,
+        only_if: Condition = always,
+        by: Actor = OPERATOR,
     ) -> bool:
-        """Remove the account's container; False when there was none. Arguments as `stop`; the home stays."""
+        """Remove the account's container; False when there was none, or it is to stay. The home stays.
+
+        Arguments as `stop`.
+        """
         async with self._locks.hold(account.userhash):
-            removed = await self._end(account, reason, self._engine.remove)
+            removed = await only_if() and await self._end(account, reason, self._engine.remove)
         if removed:
             self._record(account, Action.ENVIRONMENT_REMOVED, by)
         return removed

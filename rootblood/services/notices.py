@@ -11,12 +11,10 @@ import structlog
 from rootblood.domain.accounts import Account
 from rootblood.errors import RootBloodError
 from rootblood.services.environments import Environments
-from rootblood.services.tmux import TMUX
+from rootblood.services.tmux import ask_tmux
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_TIMEOUT_S = 5.0
-_MAX_BYTES = 4096
 _MAX_CLIENTS = 16
 _CLIENT = re.compile(r"/dev/pts/[0-9]{1,6}")
 _SHOWN_MS = "30000"
@@ -35,13 +33,9 @@ class Notices:
     async def tell(self, account: Account, text: str) -> None:
         """Show a line to each tmux client in the account's environment, for half a minute. Never fails."""
         try:
-            said = await self._run(account, "list-clients", "-F", "#{client_name}")
+            said = await ask_tmux(self._environments, account, "list-clients", "-F", "#{client_name}")
             for client in [line for line in said.splitlines() if _CLIENT.fullmatch(line)][:_MAX_CLIENTS]:
-                await self._run(account, "display-message", "-c", client, "-d", _SHOWN_MS, text)
+                shown = ("display-message", "-c", client, "-d", _SHOWN_MS, text)
+                await ask_tmux(self._environments, account, *shown)
         except RootBloodError as error:
             _log.info("notice_not_shown", userhash=account.userhash, cause=str(error))
-
-    async def _run(self, account: Account, *arguments: str) -> str:
-        return await self._environments.programs.run(
-            account, [*TMUX, *arguments], timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES
-        )

@@ -8,8 +8,8 @@ No clock is believed alone. Between two looks of one process its monotonic clock
 says, so a clock that is set ahead makes nothing idle for a day. A lease that has lapsed is given up only
 after this process has seen it stand still for as long as it takes to lapse: its server may well be alive, and
 the clock have jumped. What `rb keep` asked for is counted on the monotonic clock from the first look on. And
-a stop is decided in a transaction of its own, which whoever comes in meets under the account's lock; see
-`rootblood.stores.sql.leases`.
+a stop is decided under the account's lock, when nothing else has to be waited for any more, in a transaction
+of its own, which whoever comes in meets; see `rootblood.stores.sql.leases`.
 """
 
 import asyncio
@@ -265,16 +265,17 @@ class Reaper:
 
     async def _stop(self, account: Account, idleness: Idleness, why: str) -> Finding:
         log = _log.bind(userhash=account.userhash, why=why)
-        if not await self._store.begin_stop(
-            account.userhash, looked_at=idleness.looked_at, for_s=STOP_BOUND_S
-        ):
-            return _finding(account, Verdict.USED, "somebody came in a moment ago")
+        decision = self._decision(account, idleness.looked_at)
         stopped = False
         try:
-            stopped = await self._environments.stop(account, StopReason.IDLE, grace_s=STOP_GRACE_S, by=SERVER)
-            log.info("idle_environment_stopped", it_ran=stopped)
+            stopped = await self._environments.stop(
+                account, StopReason.IDLE, grace_s=STOP_GRACE_S, only_if=decision.make, by=SERVER
+            )
         finally:
-            await self._let_in(account, done=stopped)
+            await decision.end(done=stopped)
+        if not decision.made:
+            return _finding(account, Verdict.USED, "somebody came in a moment ago")
+        log.info("idle_environment_stopped", it_ran=stopped)
         self._looked_at.pop(account.userhash, None)
         return _finding(account, Verdict.STOPPED, why)
 
@@ -286,18 +287,20 @@ class Reaper:
         why = f"stopped for {age_s:.0f} s"
         if dry_run:
             return _finding(account, Verdict.REMOVED, why)
-        looked_at = known.idleness.looked_at if known.idleness is not None else None
-        if not await self._store.begin_stop(account.userhash, looked_at=looked_at, for_s=STOP_BOUND_S):
-            return None
+        decision = self._decision(account, known.idleness.looked_at if known.idleness is not None else None)
+
+        async def is_due() -> bool:
+            # Somebody may have started it, and left, between the list and the decision.
+            return await decision.make() and await self._stopped_for_s(account, known) is not None
+
         removed = False
         try:
-            # Somebody may have started it, and left, between the list and the decision.
-            if await self._stopped_for_s(account, known) is None:
-                return None
-            removed = await self._environments.remove(account, by=SERVER)
-            _log.info("old_container_removed", userhash=account.userhash, why=why)
+            removed = await self._environments.remove(account, only_if=is_due, by=SERVER)
         finally:
-            await self._let_in(account, done=removed)
+            await decision.end(done=removed)
+        if not removed:
+            return None
+        _log.info("old_container_removed", userhash=account.userhash, why=why)
         return _finding(account, Verdict.REMOVED, why)
 
     async def _stopped_for_s(self, account: Account, known: Known) -> float | None:
@@ -310,11 +313,40 @@ class Reaper:
             return None
         return (known.now - details.stopped_at).total_seconds()
 
-    async def _let_in(self, account: Account, *, done: bool) -> None:
+    def _decision(self, account: Account, looked_at: datetime | None) -> "_Decision":
+        return _Decision(self._store, account.userhash, looked_at)
+
+
+class _Decision:
+    """To stop or to remove an environment: made once nobody else is at it, and then nobody comes in.
+
+    Args:
+        store: where whoever wants to come in sees it.
+        userhash: whose environment.
+        looked_at: when it was last seen, or used; whoever has used it since has the decision not be made.
+    """
+
+    def __init__(self, store: IdlenessStore, userhash: str, looked_at: datetime | None) -> None:
+        self._store = store
+        self._userhash = userhash
+        self._looked_at = looked_at
+        self.made = False
+
+    async def make(self) -> bool:
+        """Whether nobody has come in; raises `StoreUnavailableError`."""
+        self.made = await self._store.begin_stop(
+            self._userhash, looked_at=self._looked_at, for_s=STOP_BOUND_S
+        )
+        return self.made
+
+    async def end(self, *, done: bool) -> None:
+        """Let in whoever waits, where anybody has to."""
+        if not self.made:
+            return
         try:
-            await self._store.end_stop(account.userhash, done=done)
+            await self._store.end_stop(self._userhash, done=done)
         except StoreUnavailableError as error:  # it lapses
-            _log.warning("stop_not_ended", userhash=account.userhash, cause=str(error))
+            _log.warning("stop_not_ended", userhash=self._userhash, cause=str(error))
 
 
 def remaining_s(idleness: Idleness, settings: ReaperSettings) -> float | None:

@@ -1,7 +1,7 @@
 """What environments share: files of the installation, and the names of its accounts.
 
 Both are there before an environment that needs them is made. What all share is installed at the first need,
-and a name is published once, by whichever server needs it first.
+and again where somebody has removed it; a name is published once, by whichever server needs it first.
 """
 
 import asyncio
@@ -48,6 +48,14 @@ class Shared:
         await self.prepare()
         if not account.published and account.userhash not in self._published:
             await self.publish([account])
+
+    async def heal(self) -> None:
+        """Make anew what somebody has removed meanwhile. Raises as `prepare`.
+
+        An environment must not be made before: its engine might well attach it to something empty instead.
+        """
+        if any(not lack.taken for lack in await self._engine.lacks()):
+            await self.publish(await self._store.list(include_deleted=True))
 
     async def publish(self, accounts: Sequence[Account]) -> None:
         """Let environments resolve these accounts' names, and give each its /global directory."""

@@ -17,8 +17,8 @@ from rootblood.services.archives import Archive
 from rootblood.services.audit import Audit
 from rootblood.services.exports import Exports
 from rootblood.services.logins import Logins
+from rootblood.services.personal_data import PersonalData
 from rootblood.services.preface import preface
-from rootblood.services.records import Records
 from rootblood.services.tokens import Tokens
 from rootblood.services.visits import Visits
 
@@ -71,9 +71,9 @@ class Takeout:
         self._visits = visits
         self._exports = exports
 
-    async def records(self, account: Account) -> Records:
+    async def personal_data(self, account: Account) -> PersonalData:
         """What is kept about the account now, but for its home. Raises `StoreUnavailableError`."""
-        return Records(
+        return PersonalData(
             account=account,
             keys=await self._accounts.keys(account.name),
             events=await self._audit.list(account, limit=_MAX_EVENTS),
@@ -104,4 +104,4 @@ class Takeout:
 
     async def _preface(self, account: Account, kind: ArchiveFormat) -> bytes:
         now = datetime.now(UTC)
-        return preface((await self.records(account)).files(now), kind, at=now)
+        return preface((await self.personal_data(account)).files(now), kind, at=now)

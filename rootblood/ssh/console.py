@@ -19,12 +19,12 @@ from rootblood.domain.rendering import moment, shown, size, span, status_rows, t
 from rootblood.domain.visitors import Visitor
 from rootblood.errors import EnvironmentFailedError, LimitReachedError, NotFoundError, RootBloodError
 from rootblood.services.environments import RESTART_GRACE_S, Environments
+from rootblood.services.tmux import ask_tmux
 
 DONE, FAILED, MISUSED = 0, 1, 2
 """Exit statuses, as the command line has them."""
 
 RESET_PROGRAM = "/usr/lib/rootblood/reset-dotfiles"
-TMUX_SOCKET = "/run/rootblood/tmux"
 
 _MAX_ROWS = 30
 _RESET_TIMEOUT_S = 30.0
@@ -36,10 +36,7 @@ _LINE_CHARS = 300
 _SPARE_PIDS = 10
 """What it takes to come in: the link's sshd and its helpers, and a shell."""
 
-_LIST_TERMINALS = (
-    "/usr/bin/tmux", "-S", TMUX_SOCKET, "list-sessions",
-    "-F", "#{session_created} #{session_attached} #{pane_current_command}",
-)  # fmt: skip
+_TERMINALS_FORMAT = "#{session_created} #{session_attached} #{pane_current_command}"
 
 
 class Screen(Protocol):
@@ -199,8 +196,14 @@ class Console:
         if details is None or details.environment.state is not EnvironmentState.RUNNING:
             return DONE
         try:
-            output = await self._environments.programs.run(
-                account, _LIST_TERMINALS, timeout_s=_TMUX_TIMEOUT_S, max_bytes=_MAX_OUTPUT_BYTES
+            output = await ask_tmux(
+                self._environments,
+                account,
+                "list-sessions",
+                "-F",
+                _TERMINALS_FORMAT,
+                timeout_s=_TMUX_TIMEOUT_S,
+                max_bytes=_MAX_OUTPUT_BYTES,
             )
         except EnvironmentFailedError:
             self._screen.write("\nyour environment does not tell what runs in tmux\n")

@@ -16,6 +16,7 @@ SHORT = {
     "ROOTBLOOD_REAPER__CPU_THRESHOLD": "0.2",  # to ask tmux each second costs more than it does each minute
 }
 LONG_S = 120
+TMUX = "tmux -S /run/rootblood/tmux"
 
 
 def stopped(installation: Installation, name: str) -> Callable[[], bool]:
@@ -89,14 +90,28 @@ def test_an_abandoned_yes_does_not_live_for_ever(own_installation: Installation)
 def test_a_job_in_tmux_has_it_run_on(own_installation: Installation) -> None:
     with own_installation.serving(**SHORT) as server:
         alice, bob = (client_of(own_installation, server, name) for name in ("alice", "bob"))
-        alice.output(
-            "mkdir -p -m 700 /run/rootblood; tmux -S /run/rootblood/tmux new-session -d 'exec sleep 600'"
-        )
+        alice.output(f"mkdir -p -m 700 /run/rootblood; {TMUX} new-session -d 'exec sleep 600'")
         bob.output("true")
         wait_until(stopped(own_installation, "bob"), timeout_s=LONG_S, what="the stop of bob's")
         assert runs(own_installation, "alice")
-        alice.output("tmux -S /run/rootblood/tmux kill-server")
+        alice.output(f"{TMUX} kill-server")
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop of alice's")
+
+
+def test_an_environment_without_tmux_is_looked_at_and_nothing_of_it_is_logged(
+    own_installation: Installation,
+) -> None:
+    looking = {"ROOTBLOOD_LOG__LEVEL": "debug", "ROOTBLOOD_REAPER__WARNING_S": "7200"}
+    with own_installation.serving() as server:
+        alice = client_of(own_installation, server, "alice")
+        alice.output("true")
+        never = own_installation.cli("reap", "--once", env=looking)
+        alice.output(f"mkdir -p -m 700 /run/rootblood; {TMUX} new-session -d; {TMUX} kill-server")
+        no_more = own_installation.cli("reap", "--once", env=looking)
+
+        for look in (never, no_more):
+            assert re.search("^alice +idle", look.stdout, re.MULTILINE), look
+            assert "stream_stderr" not in look.stderr
 
 
 def test_a_tmux_client_that_nobody_is_connected_with_is_told_of_the_stop(
@@ -105,11 +120,10 @@ def test_a_tmux_client_that_nobody_is_connected_with_is_told_of_the_stop(
     warned = {**SHORT, "ROOTBLOOD_REAPER__WARNING_S": "600", "ROOTBLOOD_REAPER__IDLE_STOP_S": "8"}
     with own_installation.serving(**warned) as server:
         alice = client_of(own_installation, server, "alice")
-        tmux = "tmux -S /run/rootblood/tmux"
         alice.output(
-            f"mkdir -p -m 700 /run/rootblood; {tmux} new-session -d -x 150 -y 24; "
-            f"TERM=xterm setsid script -qfc '{tmux} attach' shown </dev/null >/dev/null 2>&1 & "
-            f'until [ "$({tmux} list-clients)" ]; do sleep 0.1; done'
+            f"mkdir -p -m 700 /run/rootblood; {TMUX} new-session -d -x 150 -y 24; "
+            f"TERM=xterm setsid script -qfc '{TMUX} attach' shown </dev/null >/dev/null 2>&1 & "
+            f'until [ "$({TMUX} list-clients)" ]; do sleep 0.1; done'
         )
         wait_until(stopped(own_installation, "alice"), timeout_s=LONG_S, what="the stop")
         assert "nobody uses this environment; it will be stopped in" in alice.output("cat shown")

@@ -544,7 +544,7 @@ class FakeEngine:
     ) -> subprocess.Popen[bytes]:
         home = self.host.home(userhash)
         return subprocess.Popen(
-            [*self._programs.get(argv[0], argv[:1]), *argv[1:]],
+            [part for word in argv for part in self._programs.get(word, [word])],
             stdin=stdio.fileno(),
             stdout=stdio.fileno(),
             stderr=stderr,

@@ -93,9 +93,7 @@ class Server:
     def __post_init__(self) -> None:
         ground = self.ground
         idleness = SqlIdlenessStore(ground.database, ground.clocks.database)
-        self.leases = Leases(
-            ground.lease_store, idleness, LEASES, server=new_id(), stop_bound_s=5, poll_s=0.01
-        )
+        self.leases = Leases(ground.lease_store, idleness, LEASES, server=new_id(), poll_s=0.01)
         self.environments = Environments(
             engine=ground.engine,
             store=ground.store,

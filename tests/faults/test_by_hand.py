@@ -6,6 +6,7 @@ from collections.abc import Callable
 import docker
 import pytest
 
+from rootblood.domain.environments import network_name, shared_volume_name, system_volume_name
 from tests.e2e.installation import Client, Installation, Server, docker_api
 from tests.e2e.outcomes import assert_stays_up, container_of, says_ok
 
@@ -30,6 +31,24 @@ def test_what_was_done_by_hand_is_healed_by_the_next_login(
     assert_stays_up(server)
 
 
+def test_what_all_share_was_removed_by_hand_and_the_next_login_makes_it_anew(
+    own_installation: Installation, own_server: Server, own_alice: Client
+) -> None:
+    """As `docker system prune --volumes` does, once no container is left."""
+    instance = own_installation.instance
+    assert says_ok(own_alice)
+    with docker_api() as api:
+        api.remove_container(container_of(own_installation), force=True)
+        api.remove_network(network_name(instance))
+        for volume in (shared_volume_name(instance), system_volume_name(instance)):
+            api.remove_volume(volume)
+
+    assert "alice\n" == own_alice.output("touch /global/alice/kept && id -un")
+
+    assert [] == own_installation.cli_json("reconcile", "--dry-run")
+    assert_stays_up(own_server)
+
+
 def test_a_paused_environment_goes_on_where_it_was(alice: Client, installation: Installation) -> None:
     with alice.open("echo up; exec cat") as session:
         assert session.stdout is not None
@@ -51,4 +70,4 @@ def test_a_paused_environment_does_not_keep_the_server_from_its_end(
         assert session.stdout.readline() == b"up\n"
         with docker_api() as api:
             api.pause(container_of(own_installation))
-        assert 0 == own_server.stop(signal.SIGTERM, timeout_s=30)
+        assert 0 == own_server.stop(signal.SIGTERM)

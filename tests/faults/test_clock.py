@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.conftest import ALICE_PASSWORD, client_of
 from tests.e2e.http_browser import Browser
-from tests.e2e.installation import Client, Installation, Server, ask, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, ask, wait_until
 from tests.e2e.outcomes import assert_stays_up, says_ok
 
 BANNED, PENALIZED = "127.0.0.7", "127.0.0.8"
@@ -90,7 +90,7 @@ def by_password_from(address: str, client: Client, password: str) -> int:
     asked = replace(client, key=None)
     options = ["-b", address, "-o", "NumberOfPasswordPrompts=1", "-o", "PreferredAuthentications=password"]
     argv = ["sshpass", "-p", password, *asked.argv("true", options=options)]
-    return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode
+    return subprocess.run(argv, capture_output=True, timeout=CLIENT_TIMEOUT_S, check=False).returncode
 
 
 def is_banned(client: Client, address: str) -> bool:

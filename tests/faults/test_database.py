@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import ALICE_PASSWORD, client_of, make_installation
 from tests.e2e.http_browser import Browser
-from tests.e2e.installation import Client, Installation, Server, ask, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, Server, ask, wait_until
 from tests.e2e.outcomes import assert_fails_in_one_line, assert_stays_up, says_ok
 from tests.faults.disks import fill, make_room, small_disk
 from tests.postgresql import running_cluster
@@ -75,7 +75,7 @@ def test_a_short_lock_is_waited_for(own_installation: Installation) -> None:
             login = subprocess.Popen(alice.argv("echo ok"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
             wait_until(lambda: server.log.count('"event": "login"') > before, what="a login that waits")
             assert login.poll() is None
-        assert b"ok\n" == login.communicate(timeout=30)[0]
+        assert b"ok\n" == login.communicate(timeout=CLIENT_TIMEOUT_S)[0]
 
 
 def test_killed_and_started_again(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation, make_key
-from tests.e2e.installation import Client, Installation, ask, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, ask, wait_until
 from tests.e2e.outcomes import assert_fails_in_one_line, assert_stays_up, says_ok
 from tests.faults.dockerd import PrivateDocker, private_docker
 
@@ -78,7 +78,7 @@ def test_under_an_open_session(house: Installation, docker: PrivateDocker, numbe
             docker.start()  # by now at the latest, all containers are stopped
             recovers(bob)
             recovers(alice)
-            _, told = session.communicate(timeout=30)
+            _, told = session.communicate(timeout=CLIENT_TIMEOUT_S)
         assert os.EX_UNAVAILABLE == session.returncode
         assert ENDED.fullmatch(told.decode())
         assert RESTARTED in alice.run(options=["-tt"], stdin=b"exit\n").stdout.decode()
@@ -112,7 +112,7 @@ def test_under_a_first_login_whose_container(
         ) as login:
             wait_until(lambda: MOMENTS[moment](docker, userhash), what="its container")
             docker.end(signal.SIGKILL)
-            said, told = login.communicate(timeout=60)
+            said, told = login.communicate(timeout=CLIENT_TIMEOUT_S)
         if login.returncode != 0:  # else it was in, past Docker
             assert (os.EX_UNAVAILABLE, b"", 1) == (login.returncode, said, len(told.splitlines())), told
             assert told.startswith(b"rootblood: ")

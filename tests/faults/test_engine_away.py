@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Installation
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Installation
 from tests.e2e.outcomes import assert_fails_in_one_line, assert_stays_up, container_of, says_ok
 from tests.e2e.proxy import engine_proxy
 
@@ -32,7 +32,7 @@ def test_sessions_go_on_without_docker(own_installation: Installation, tmp_path:
                 client_of(own_installation, server, "bob"), os.EX_UNAVAILABLE, "engine does not answer"
             )
             assert says_ok(alice)  # over the link that is open
-            stdout, _ = session.communicate(b"still here\n", timeout=30)
+            stdout, _ = session.communicate(b"still here\n", timeout=CLIENT_TIMEOUT_S)
             assert (0, b"still here\n") == (session.returncode, stdout)
         proxy.open()
         assert says_ok(client_of(own_installation, server, "bob"))
@@ -52,7 +52,7 @@ def test_when_docker_is_back_the_next_login_works(own_installation: Installation
             assert session.stdout is not None
             assert session.stdout.readline() == b"up\n"
             proxy.cut()
-            _, stderr = session.communicate(timeout=30)
+            _, stderr = session.communicate(timeout=CLIENT_TIMEOUT_S)
             assert os.EX_UNAVAILABLE == session.returncode
             assert 1 == len(stderr.splitlines())
         assert_fails_in_one_line(alice, os.EX_UNAVAILABLE, "container engine does not answer")

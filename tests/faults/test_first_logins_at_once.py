@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Client, Installation, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, wait_until
 from tests.e2e.outcomes import container_of
 
 MANY = 50
@@ -30,7 +30,7 @@ def logging_in_at_once(clients: list[Client]) -> Iterator[list[subprocess.Popen[
 
 def assert_all_succeed(clients: list[Client]) -> None:
     with logging_in_at_once(clients) as started:
-        ends = [(process.communicate(timeout=90), process.returncode) for process in started]
+        ends = [(process.communicate(timeout=CLIENT_TIMEOUT_S), process.returncode) for process in started]
     assert [((b"ok\n", b""), 0)] * len(clients) == ends
 
 

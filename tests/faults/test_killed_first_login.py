@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import make_installation
-from tests.e2e.installation import Client, Installation, docker_api, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, docker_api, wait_until
 from tests.faults.forkserver import ForkServer, Run, fork_server
 from tests.faults.killing_proxy import KillingProxy, killing_proxy
 
@@ -113,7 +113,7 @@ def test_the_next_server_converges(
 ) -> None:
     name, key_file = f"u{STEPS.index(step)}", str(house.directory / "alice_key.pub")
     server = servers.start("serve", DOCKER_HOST=proxy.url)
-    wait_until(lambda: _LOOKED in " ".join([*proxy.calls, ""]), timeout_s=30, what="the first look")
+    wait_until(lambda: _LOOKED in " ".join([*proxy.calls, ""]), what="the first look")
     if step.unpublished:  # whoever adds the account dies before environments know its name
         proxy.kill_at(_HELPER)
     added = commands.start("user", "add", name, "--key-file", key_file, DOCKER_HOST=proxy.url)
@@ -122,7 +122,7 @@ def test_the_next_server_converges(
     proxy.kill_at(step.call, after=step.after)
     with client_at(house, server, name).open("true") as login:
         assert -signal.SIGKILL == server.wait()
-        assert login.wait(30) != 0
+        assert login.wait(CLIENT_TIMEOUT_S) != 0
 
     began_at = time.monotonic()
     again = servers.start("serve")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import client_of
-from tests.e2e.installation import Installation, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Installation, wait_until
 from tests.e2e.outcomes import container_of, processes, says_ok
 from tests.e2e.test_persistence import log_in, sessions
 
@@ -26,7 +26,7 @@ def test_after_kill_9_in_mid_session_a_login_works_and_nothing_is_left(
             before = {pid for pid, line in processes(container).items() if re.search(r"sshd|\bcat\b", line)}
             assert len(before) >= 2
             server.stop(signal.SIGKILL)
-            session.wait(timeout=30)
+            session.wait(timeout=CLIENT_TIMEOUT_S)
     with own_installation.serving() as again:
         assert says_ok(client_of(own_installation, again, "alice"))
         wait_until(lambda: not before & processes(container).keys(), what="the old link being gone")

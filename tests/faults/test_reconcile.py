@@ -62,11 +62,7 @@ def test_commands_of_a_killed_server_end_and_those_of_another_live(
             running(theirs, *left, *backgrounds),
         ):
             # stdin of the second has ended before the server does, so that it is at its sleep by then
-            wait_until(
-                lambda: {*ended, *lives} <= {*commands(container), "sleep 1002"},
-                timeout_s=30,
-                what="the commands",
-            )
+            wait_until(lambda: {*ended, *lives} <= {*commands(container), "sleep 1002"}, what="the commands")
             killed.stop(signal.SIGKILL)
             wait_until(lambda: "sleep 1002" in commands(container), what="the end of its input")
 
@@ -93,9 +89,9 @@ def test_a_container_without_an_account_goes_and_its_home_is_only_told_of(
         api.start(container)
     try:
         with own_installation.serving() as server:
-            wait_until(lambda: [] == own_installation.containers(), timeout_s=30, what="its removal")
+            wait_until(lambda: [] == own_installation.containers(), what="its removal")
+            wait_until(lambda: "container-without-account" in server.log, what="the line in the log")
             assert [("report", "home-without-account", f"home_{STRANGER}")] == plan(own_installation)
-            assert "container-without-account" in server.log
     finally:
         with docker_api() as api:
             api.remove_volume(f"home_{STRANGER}")  # it is there still

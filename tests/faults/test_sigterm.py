@@ -82,7 +82,7 @@ def test_a_terminal_is_told_and_finds_its_session_again(house: Installation, tmp
     with serving(house) as (server, alice), terminal(tmp_path, alice.argv()) as window:
         window.wait_for("alice@rootblood")
         window.enter("marker=mine; clear; seq 3")
-        window.wait_for("3\n")
+        window.wait_for("2\n3\n")  # which is not in the line that was typed
 
         began_at = tell(server)
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 
 import pytest
 from typing_extensions import override
@@ -53,8 +54,9 @@ class Network:
 def network() -> Iterator[Network]:
     if os.geteuid() != 0 or not (shutil.which("ip") and shutil.which("nft")):
         pytest.skip("a network namespace needs root, ip and nft")
-    name, third = f"rb{secrets.token_hex(3)}", secrets.randbelow(254)
-    near, far = f"198.18.{third}.1", f"198.18.{third}.2"
+    name = f"rb{secrets.token_hex(3)}"
+    block = IPv4Address("198.18.0.0") + 4 * secrets.randbelow(2**15)  # a /30 of RFC 2544's /15
+    near, far = str(block + 1), str(block + 2)
     if subprocess.run(["ip", "netns", "add", name], check=False, timeout=10).returncode:
         pytest.skip("this machine makes no network namespaces")
     try:

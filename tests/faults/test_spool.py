@@ -15,7 +15,7 @@ import pytest
 from rootblood.domain.environments import container_name
 from tests.e2e.conftest import client_of, make_installation
 from tests.e2e.holding import gzip_held
-from tests.e2e.installation import Client, Installation, docker_api, wait_until
+from tests.e2e.installation import CLIENT_TIMEOUT_S, Client, Installation, docker_api, wait_until
 from tests.e2e.test_export_drive import scp
 
 IMPORT = "/usr/lib/rootblood/import"
@@ -131,9 +131,9 @@ def test_a_server_killed_in_mid_import(house: Installation, tmp_path: Path) -> N
             client.stdin.write(archive[: len(archive) // 2])
             client.stdin.flush()
             unpacked = "test $(stat -c %s ../.rootblood-import-*/content/big) -gt 1000000"
-            wait_until(lambda: alice.run(unpacked).returncode == 0, timeout_s=30)
+            wait_until(lambda: alice.run(unpacked).returncode == 0)
             server.stop(signal.SIGKILL)
-            assert client.wait(30) != 0
+            assert client.wait(CLIENT_TIMEOUT_S) != 0
     wait_until(lambda: processes(house, IMPORT, "/usr/bin/tar") == [], what="the end of the import")
     with house.serving() as server:
         assert client_of(house, server, "alice").output(f"{DIGEST}; ls -A ..") == before

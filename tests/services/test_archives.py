@@ -44,7 +44,7 @@ def archive_of(*pieces: bytes, max_bytes: int = 10_000_000, lost: bool = True) -
 
 async def content_of(archive: Archive) -> bytes:
     content = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while data := await archive.read():
             content += data
     return content

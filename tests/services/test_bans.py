@@ -65,7 +65,7 @@ def process(store: SqlBanStore, time: Time, refresh_s: float = 0.01) -> Bans:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - another process, or what stands for one, does it
             await asyncio.sleep(0.01)
 

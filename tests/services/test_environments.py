@@ -55,7 +55,7 @@ class Echo(asyncssh.SSHClientSession[bytes]):
 
 async def echoed(link: Link, command: bytes) -> bytes:
     _, session = await link.open_session(Echo, SessionRequest(command=command))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await session.closed.wait()
     return session.data
 
@@ -130,7 +130,7 @@ async def test_a_link_that_cannot_take_calls_is_as_good_as_any(
     async with environments.link(alice) as link:
         assert b"one" == await echoed(link, b"one")
         assert b"two" == await echoed(link, b"two")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await environments.close()
 
 
@@ -229,7 +229,7 @@ async def test_after_a_stop_the_next_use_starts_it_again(environments: Environme
     steps: list[EnsureStep] = []
     async with environments.link(alice) as first:
         assert await environments.stop(alice) is True
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await first.wait_lost()
         async with environments.link(alice, on_step=steps.append) as second:
             assert b"again" == await echoed(second, b"again")
@@ -335,7 +335,7 @@ async def after(
     """The environment was used, ended so, and is used again."""
     async with environments.link(account) as link:
         engine.end_by_hand(account.userhash, reason)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await link.wait_lost()
     await used(environments, account)
 
@@ -361,7 +361,7 @@ async def test_who_asked_for_the_stop_is_remembered_in_its_place(
 ) -> None:
     async with environments.link(alice) as link:
         assert await getattr(environments, verb)(alice, reason)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await link.wait_lost()
     await used(environments, alice)
     assert RestartReason(reason) is await memory.restart(alice)
@@ -386,7 +386,7 @@ async def test_a_second_stop_takes_nothing_from_the_first(
     async with environments.link(alice) as link:
         assert await environments.stop(alice, StopReason.IDLE)
         assert not await environments.stop(alice, StopReason.ADMINISTRATOR)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await link.wait_lost()
     await used(environments, alice)
     assert RestartReason.IDLE is await memory.restart(alice)

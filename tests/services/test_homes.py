@@ -149,5 +149,5 @@ async def test_nothing_is_run_in_what_does_not_run(rig: Rig) -> None:
 async def test_closing_ends_what_is_under_way(rig: Rig) -> None:
     (rig.home / "hold").touch()
     await rig.sizes.of(rig.account, running=True, patience_s=0.01)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await rig.sizes.close()

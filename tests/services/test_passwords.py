@@ -49,7 +49,7 @@ def gate() -> Iterator[Gate]:
 
 
 async def until_started(gate: Gate, number: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while gate.started < number:  # noqa: ASYNC110 - the other side is a thread
             await asyncio.sleep(0)
 

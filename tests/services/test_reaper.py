@@ -11,7 +11,9 @@ from rootblood.domain.audit import Actor, Door
 from rootblood.domain.environments import RestartReason
 from rootblood.domain.leases import LeaseKind, Outlook
 from rootblood.errors import InvalidInputError, StoreUnavailableError
+from rootblood.services.leases import STOP_BOUND_S
 from rootblood.services.reaper import Verdict
+from rootblood.stores.locks import ProcessLocks
 from tests.fakes.reaping import REAPER, Ground, Server, made_ground
 
 RB = Actor(Door.RB)
@@ -307,6 +309,28 @@ async def test_who_comes_in_between_the_look_and_the_decision_stays(
     assert Verdict.USED is (await server.look()).verdict
     assert ground.runs
     await use.__aexit__(None, None, None)
+
+
+async def test_who_comes_in_while_the_reaper_waits_for_the_account_s_lock_stays(
+    ground: Ground, server: Server
+) -> None:
+    other = ground.server()
+    use = other.leases.hold(ground.alice, LeaseKind.SSH)
+    locks = server.environments._locks
+    assert isinstance(locks, ProcessLocks)
+    await server.look()
+    await server.look_on(540)
+    async with locks.hold(ground.alice.userhash):
+        ground.clocks.sleep(60)
+        looking = asyncio.ensure_future(server.look())
+        while locks._wanted[ground.alice.userhash] < 2:  # noqa: ASYNC110 - a lock's own count
+            await asyncio.sleep(0.01)
+        ground.clocks.sleep(STOP_BOUND_S + 1)  # by now, nobody would be kept waiting for a stop any more
+        await use.__aenter__()
+    assert Verdict.USED is (await looking).verdict
+    assert ground.runs
+    await use.__aexit__(None, None, None)
+    await other.close()
 
 
 async def test_nobody_is_let_in_without_a_lease(ground: Ground, server: Server) -> None:

@@ -56,7 +56,7 @@ class Bench:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it is a file, or a lock's own count
             await asyncio.sleep(0.01)
 

@@ -18,7 +18,7 @@ from rootblood.services.watch import Watch
 from rootblood.settings import CrashLoopSettings, LinkSettings
 from tests.fakes.reaping import Ground, made_ground
 
-TOLD_S = 10
+TOLD_S = 60
 ENDS = 3
 
 

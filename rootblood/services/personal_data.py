@@ -49,7 +49,7 @@ is in /global/{name}.
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class PersonalData:
     """What is kept about an account, but for its home."""
 
     account: Account
