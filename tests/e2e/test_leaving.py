@@ -18,6 +18,7 @@ from tests.e2e.http_browser import Browser
 from tests.e2e.installation import Client, Installation, Server, docker_api, wait_until
 from tests.e2e.terminal import terminal
 from tests.fakes.tarballs import unpacked
+from tests.programs import running
 
 HOME = r"""
 mkdir -p deep/er bin; echo content >deep/er/file; ln deep/er/file hard; ln -s /etc/shadow shadow
@@ -164,16 +165,13 @@ def test_an_export_that_is_killed_leaves_no_file_of_that_name(lasting: Installat
         client_of(lasting, server, "alice").output("head -c 200000000 /dev/urandom >large")
     file = tmp_path / "alice.tar.gz"
     part = tmp_path / "alice.tar.gz.part"
+    # Whatever the tests themselves were started by: what a script has in the background ignores SIGINT.
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "rootblood", "user", "export", "alice", file]
     for number in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rootblood", "user", "export", "alice", str(file)],
-            env=lasting.env,
-            cwd=lasting.directory,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_until(lambda: part.exists() and part.stat().st_size > 0, timeout_s=60)
-        process.send_signal(number)
-        assert process.wait(90) != 0
+        with running(argv, env=lasting.env, cwd=lasting.directory, stderr=subprocess.DEVNULL) as process:
+            wait_until(lambda: part.exists() and part.stat().st_size > 0)
+            process.send_signal(number)
+            assert process.wait(90) != 0
         assert not file.exists()
         assert (number == signal.SIGKILL) == part.exists()
         part.unlink(missing_ok=True)
@@ -233,17 +231,11 @@ def test_a_deletion_that_is_killed_is_finished_by_the_same_command(house: Instal
         return not [name for name in what_is_left(house, userhash, uid) if name.startswith(what)]
 
     for what in ("row in login_sessions", "container", "volume", "exports"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rootblood", "user", "delete", "alice", "--yes"],
-            env=house.env,
-            cwd=house.directory,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while not gone(what) and process.poll() is None:
-            pass
-        process.kill()
-        process.wait(90)
+        argv = [sys.executable, "-m", "rootblood", "user", "delete", "alice", "--yes"]
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with running(argv, env=house.env, cwd=house.directory, **streams) as process:
+            while not gone(what) and process.poll() is None:
+                pass
     done = house.cli("user", "delete", "alice", "--yes", check=False)
     assert done.returncode == 0 or "there is no account 'alice'" in done.stderr
     assert what_is_left(house, userhash, uid) <= {"row in audit_events", f"locks/{userhash}"}
