@@ -7,7 +7,7 @@ from rootblood.domain.environments import Environment
 from rootblood.engines.base import Engine
 from rootblood.engines.docker.engine import DockerEngine
 from rootblood.records import open_records
-from rootblood.services.inventory import by_account
+from rootblood.services.owners import by_account
 from rootblood.settings import Settings
 
 

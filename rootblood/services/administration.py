@@ -17,7 +17,7 @@ from rootblood.errors import ConflictError, EnvironmentFailedError, RootBloodErr
 from rootblood.services.accounts import Accounts
 from rootblood.services.environments import Environments
 from rootblood.services.exports import Exports
-from rootblood.services.inventory import by_account
+from rootblood.services.owners import by_account
 
 _log = structlog.stdlib.get_logger(__name__)
 
