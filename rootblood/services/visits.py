@@ -21,7 +21,7 @@ from rootblood.stores.base import VisitStore
 
 _log = structlog.stdlib.get_logger(__name__)
 
-_PATIENCE_S = 2.0
+_PATIENCE_S = 5.0
 """For all that one terminal is told. The store answers in milliseconds, unless the machine is busy."""
 
 _Result = TypeVar("_Result")
