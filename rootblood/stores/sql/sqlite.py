@@ -4,6 +4,8 @@ A write says so at once (BEGIN IMMEDIATE), as a transaction that starts by readi
 fails when another process wrote in between, however long it would have waited.
 """
 
+import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -12,6 +14,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from rootblood.errors import ConfigurationError
 from rootblood.stores.sql.engines import BEGIN, Backend, make_engine
@@ -63,6 +66,12 @@ def _engine(url: URL, file: Path, timeout_s: float) -> AsyncEngine:
         pool_timeout=timeout_s,
     )
 
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def _look_first(*_of_the_connection: object) -> None:
+        # Where aiosqlite cannot open a file, it leaves a thread to itself, which may outlive the event loop
+        # and fail then: a command would print its traceback.
+        await_only(asyncio.to_thread(_require, file))
+
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
@@ -71,6 +80,12 @@ def _engine(url: URL, file: Path, timeout_s: float) -> AsyncEngine:
         cursor.close()
 
     return engine
+
+
+def _require(file: Path) -> None:
+    """Raise OSError unless the file can be opened. To try would let go of this process's locks on it."""
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise OSError(errno.ENOENT, "there is no such file, or none to read and write", str(file))
 
 
 def create_private(file: Path) -> None:

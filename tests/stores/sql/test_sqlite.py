@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +62,22 @@ async def test_only_create_makes_the_file(bare_database: Database) -> None:
     await bare_database.create()
 
     assert await bare_database.exists()
+
+
+async def test_no_thread_is_begun_for_a_file_that_cannot_be_opened(
+    bare_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    start = threading.Thread.start
+
+    def note(thread: threading.Thread) -> None:
+        begun.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", note)
+    with pytest.raises(StoreUnavailableError):
+        await count(bare_database)
+    assert [] == [name for name in begun if not name.startswith("asyncio_")]
 
 
 async def test_a_file_that_others_may_read_is_refused(database: Database) -> None:
