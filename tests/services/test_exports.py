@@ -305,9 +305,10 @@ async def test_of_many_that_are_begun_at_once_one_is_made(world: World) -> None:
     assert ([made], ExportState.READY) == (await exports.list(world.alice), made.state)
 
 
-async def test_who_leaves_while_one_is_begun_leaves_none_that_nobody_makes(
+def hold_what_begins(
     world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> tuple[threading.Event, threading.Event]:
+    """Have the spool wait as it begins a tarball: it sets the first then, and the second lets it go on."""
     is_beginning, may_begin = threading.Event(), threading.Event()
     begin = world.spool.begin
 
@@ -317,6 +318,13 @@ async def test_who_leaves_while_one_is_begun_leaves_none_that_nobody_makes(
         return begin(export)
 
     monkeypatch.setattr(world.spool, "begin", slowly)
+    return is_beginning, may_begin
+
+
+async def test_who_leaves_while_one_is_begun_leaves_none_that_nobody_makes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_beginning, may_begin = hold_what_begins(world, monkeypatch)
     exports = world.exports()
     asking = asyncio.create_task(exports.spool(world.alice, GZIP))
     await asyncio.to_thread(is_beginning.wait, 60)
@@ -332,15 +340,7 @@ async def test_one_that_is_just_being_begun_is_broken_off_too(
     world: World, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     await asyncio.to_thread(world.next_archive, exporter.frame(b"d", b"x"), hold=True)
-    is_beginning, may_begin = threading.Event(), threading.Event()
-    begin = world.spool.begin
-
-    def slowly(export: Export) -> SpoolFile:
-        is_beginning.set()
-        may_begin.wait(60)
-        return begin(export)
-
-    monkeypatch.setattr(world.spool, "begin", slowly)
+    is_beginning, may_begin = hold_what_begins(world, monkeypatch)
     exports = world.exports()
     asking = asyncio.create_task(exports.spool(world.alice, GZIP))
     await asyncio.to_thread(is_beginning.wait, 60)
