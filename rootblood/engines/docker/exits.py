@@ -22,7 +22,8 @@ def restart_reason(state: dict[str, Any], engine_started: datetime | None) -> Re
 
     Args:
         state: of the container.
-        engine_started: when Docker itself did; what ended before that could not go on in any case.
+        engine_started: when Docker itself did, with nothing running. What was started before that could not
+            go on in any case; after a crash Docker may only come to end it a moment later.
 
     Returns:
         None where it runs or is paused, or has never run.
@@ -35,8 +36,7 @@ def restart_reason(state: dict[str, Any], engine_started: datetime | None) -> Re
     # Some versions set OOMKilled for good when any process of the container was ever killed for memory.
     if state["OOMKilled"] and code == _KILLED:
         return RestartReason.OUT_OF_MEMORY
-    finished = moment(state["FinishedAt"])
-    if code == _LOST or (engine_started is not None and finished < engine_started):
+    if code == _LOST or (engine_started is not None and moment(state["StartedAt"]) < engine_started):
         return RestartReason.HOST
     if code == _KILLED:
         return RestartReason.KILLED
