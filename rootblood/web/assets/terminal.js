@@ -42,7 +42,7 @@ const encoder = new TextEncoder();
 
 allowStyles();
 const [{ Terminal }, { FitAddon }, { WebLinksAddon }, { ClipboardAddon, Base64 }, { Unicode11Addon }] =
-  await Promise.all(["xterm", "fit", "webLinks", "clipboard", "unicode11"].map((name) => import(urls[name])));
+  await Promise.all(["xterm", "fit", "webLinks", "clipboard", "unicode11"].map((name) => load(urls[name])));
 
 const settings = {
   get: (name, otherwise) => {
@@ -93,6 +93,18 @@ let control = false;
 let remembering = Promise.resolve(); // until the address says which session is shown
 
 connect();
+
+// A module that does not arrive is asked for again: a network that changes at this moment would leave a dead page.
+async function load(url) {
+  for (let tries = 0, wait = FIRST_WAIT; ; tries += 1, wait = Math.min(2 * wait, LONGEST_WAIT)) {
+    try {
+      return await import(tries ? `${url}?again=${tries}` : url); // browsers remember an address that failed
+    } catch {
+      state("Loading again", "");
+      await new Promise((done) => setTimeout(done, wait));
+    }
+  }
+}
 
 async function connect() {
   clearTimeout(timer);

@@ -149,6 +149,14 @@ async def test_an_environment_that_is_stopped_is_seen_to_start(open_window: Open
         assert ["Connecting", "Starting your environment", "Connected"] == await page.evaluate("states")
 
 
+async def test_what_did_not_arrive_of_the_page_is_asked_for_again(open_window: OpenWindow) -> None:
+    async with open_window(color_scheme="dark") as window:
+        page = await window.log_in("alice", ALICE_PASSWORD)
+        await page.route(re.compile(r"/xterm[^/]*\.js$"), lambda route: route.abort("internetdisconnected"))
+        await page.get_by_role("link", name="Terminal").click()
+        await TerminalTab(page).wait_prompt()
+
+
 _NOTE_STATES = """
   window.states = [];
   document.addEventListener("DOMContentLoaded", () => {
