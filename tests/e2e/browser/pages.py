@@ -31,11 +31,15 @@ class Window:
     complaints: list[str] = field(default_factory=list)
     """Of all its tabs: scripts that failed, and what the content security policy forbade."""
 
+    failures: list[str] = field(default_factory=list)
+    """Requests without an answer, which tests have on purpose; told where a test fails."""
+
     async def open(self, path: str = "/") -> Page:
         """A new tab with a page of the site."""
         page = await self.context.new_page()
         page.on("console", self._listen)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("requestfailed", lambda request: self.failures.append(f"{request.url}: {request.failure}"))
         await page.goto(path if path.startswith("http") else self.url + path)
         return page
 
@@ -84,6 +88,9 @@ async def window(browser: Browser, url: str, artefacts: Path, **options: Any) ->
     opened = Window(context, url, artefacts)
     try:
         yield opened
+    except Exception as error:
+        error.add_note("\n".join(["The pages said:", *opened.complaints, *opened.failures]))
+        raise
     finally:
         await context.close()
     assert [] == opened.complaints
