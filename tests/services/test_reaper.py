@@ -1,9 +1,7 @@
 """What the reaper stops, and what not: on a real database, the fake engine, and clocks of the tests' own."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,24 +12,16 @@ from rootblood.errors import InvalidInputError, StoreUnavailableError
 from rootblood.services.leases import STOP_BOUND_S
 from rootblood.services.reaper import Verdict
 from rootblood.stores.locks import ProcessLocks
-from tests.fakes.reaping import REAPER, Ground, Server, made_ground
+from tests.fakes.reaping import REAPER, Ground, Server
 
 RB = Actor(Door.RB)
 DAY_S = 24 * 3600
 
 
 @pytest.fixture
-async def ground(tmp_path: Path, template: Path) -> AsyncIterator[Ground]:
-    async with made_ground(tmp_path, template) as ground:
-        await ground.start()
-        yield ground
-
-
-@pytest.fixture
-async def server(ground: Ground) -> AsyncIterator[Server]:
-    server = ground.server()
-    yield server
-    await server.close()
+async def ground(ground: Ground) -> Ground:
+    await ground.start()
+    return ground
 
 
 async def test_what_is_idle_for_long_enough_is_stopped_and_who_comes_back_is_told(

@@ -20,7 +20,7 @@ from rootblood.settings import ReconcileSettings
 from rootblood.stores.locks import ProcessLocks
 from rootblood.stores.servers import Servers
 from rootblood.stores.sql.idleness import SqlIdlenessStore
-from tests.fakes.reaping import Ground, Server, made_ground
+from tests.fakes.reaping import Ground, Server
 
 DEAD = "d" * 32
 
@@ -63,12 +63,6 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def told(outcomes: list[Outcome]) -> list[str]:
     return [f"{outcome.difference.remedy} {outcome.difference.kind}" for outcome in outcomes]
-
-
-@pytest.fixture
-async def ground(tmp_path: Path, template: Path) -> AsyncIterator[Ground]:
-    async with made_ground(tmp_path, template) as ground:
-        yield ground
 
 
 @pytest.fixture

@@ -1,27 +1,17 @@
 """What tmux answers: no tmux server is an answer like any other, and its complaints are logged."""
 
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from rootblood.services.tmux import TMUX, ask_tmux
-from tests.fakes.reaping import Ground, Server, made_ground
+from tests.fakes.reaping import Ground, Server
 
 
 @pytest.fixture
-async def ground(tmp_path: Path, template: Path) -> AsyncIterator[Ground]:
-    async with made_ground(tmp_path, template) as ground:
-        await ground.start()
-        yield ground
-
-
-@pytest.fixture
-async def server(ground: Ground) -> AsyncIterator[Server]:
-    server = ground.server()
-    yield server
-    await server.close()
+async def ground(ground: Ground) -> Ground:
+    await ground.start()
+    return ground
 
 
 async def ask(ground: Ground, server: Server, program: str) -> tuple[str, str]:

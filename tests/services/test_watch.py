@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,7 +15,7 @@ from rootblood.errors import EnvironmentBrokenError
 from rootblood.services.environments import Environments
 from rootblood.services.watch import Watch
 from rootblood.settings import CrashLoopSettings, LinkSettings
-from tests.fakes.reaping import Ground, made_ground
+from tests.fakes.reaping import Ground
 
 TOLD_S = 60
 ENDS = 3
@@ -57,12 +56,6 @@ class Server:
         """Come in, and leave at once."""
         async with self.environments.link(self.ground.alice):
             pass
-
-
-@pytest.fixture
-async def ground(tmp_path: Path, template: Path) -> AsyncIterator[Ground]:
-    async with made_ground(tmp_path, template) as ground:
-        yield ground
 
 
 @pytest.fixture
